@@ -1,0 +1,216 @@
+//! The permission matrix (admin guide §3.2) as data.
+//!
+//! One table decides for every resource; [`matrix`] prints it to a reviewed file. Which *rows* a principal sees is not
+//! decided here but by its scope and the database.
+
+use crate::Role;
+use aisha_kernel::Error;
+use serde::{Deserialize, Serialize};
+use std::{fmt, fmt::Write as _, str::FromStr};
+
+/// What can be done to a resource.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Action {
+    /// Read and list.
+    Read,
+    /// Create one or many.
+    Create,
+    /// Change.
+    Update,
+    /// Move to the trash, see the trash, restore, purge.
+    Delete,
+    /// Take data out in bulk.
+    Export,
+    /// Bring data in bulk, and undo it.
+    Import,
+}
+
+impl Action {
+    /// Every action.
+    pub const ALL: [Self; 6] = [Self::Read, Self::Create, Self::Update, Self::Delete, Self::Export, Self::Import];
+
+    /// The verb.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Read => "read",
+            Self::Create => "create",
+            Self::Update => "update",
+            Self::Delete => "delete",
+            Self::Export => "export",
+            Self::Import => "import",
+        }
+    }
+
+    /// Whether the action leaves data as it is.
+    #[must_use]
+    pub const fn is_read(self) -> bool {
+        matches!(self, Self::Read | Self::Export)
+    }
+}
+
+/// Resources that are not records, with the weakest role for each action:
+/// `[read, create, update, delete, export, import]`; `None` stands for nobody.
+type Row = (&'static str, [Option<Role>; 6]);
+
+const EMPLOYEE: Option<Role> = Some(Role::Employee);
+const MANAGER: Option<Role> = Some(Role::Manager);
+const ADMIN: Option<Role> = Some(Role::Admin);
+const SUPERADMIN: Option<Role> = Some(Role::Superadmin);
+
+/// Records that a sales team works with: everybody reads, creates and edits what it sees; deleting is for admins,
+/// taking data out for managers and above.
+const RECORDS: Row = ("(records)", [EMPLOYEE, EMPLOYEE, EMPLOYEE, ADMIN, MANAGER, MANAGER]);
+
+const SPECIAL: &[Row] = &[
+    ("tenants", [EMPLOYEE, SUPERADMIN, ADMIN, None, None, None]),
+    ("users", [ADMIN, ADMIN, ADMIN, ADMIN, ADMIN, ADMIN]),
+    ("employees", [EMPLOYEE, ADMIN, ADMIN, ADMIN, MANAGER, ADMIN]),
+    ("api_keys", [EMPLOYEE, EMPLOYEE, EMPLOYEE, EMPLOYEE, None, None]),
+    ("module_settings", [EMPLOYEE, ADMIN, ADMIN, ADMIN, None, None]),
+    ("custom_fields", [EMPLOYEE, ADMIN, ADMIN, ADMIN, None, None]),
+    ("sessions", [EMPLOYEE, None, None, EMPLOYEE, None, None]),
+];
+
+fn row(resource: &str) -> &'static Row {
+    SPECIAL.iter().find(|(name, _)| *name == resource).unwrap_or(&RECORDS)
+}
+
+/// Whether `role` may do `action` to `resource` (the plural, as in the path).
+#[must_use]
+pub fn allows(role: Role, resource: &str, action: Action) -> bool {
+    let index = Action::ALL.iter().position(|a| *a == action);
+    index.and_then(|i| row(resource).1.get(i).copied().flatten()).is_some_and(|weakest| role >= weakest)
+}
+
+/// The matrix as a Markdown table, one line per resource and action.
+#[must_use]
+pub fn matrix() -> String {
+    let mut out = String::from("| resource | action | employee | manager | admin | superadmin |\n|---|---|---|---|---|---|\n");
+    for (name, _) in std::iter::once(&RECORDS).chain(SPECIAL) {
+        for action in Action::ALL {
+            let _ = write!(out, "| {name} | {} |", action.as_str());
+            for role in Role::ALL {
+                out.push_str(if allows(role, name, action) { " yes |" } else { " - |" });
+            }
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// One entry of an API key's permission list: `read:contacts`, `write:*`, `*:*` or `*`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Grant {
+    verb: Verb,
+    resource: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Verb {
+    Read,
+    Write,
+    Any,
+    One(Action),
+}
+
+impl Grant {
+    /// Whether the entry allows the action.
+    #[must_use]
+    pub fn covers(&self, resource: &str, action: Action) -> bool {
+        let verb = match self.verb {
+            Verb::Any => true,
+            Verb::Read => action.is_read(),
+            Verb::Write => !action.is_read(),
+            Verb::One(a) => a == action,
+        };
+        verb && (self.resource == "*" || self.resource == resource)
+    }
+}
+
+impl FromStr for Grant {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self, Error> {
+        let (verb, resource) = if s == "*" { ("*", "*") } else { s.split_once(':').unwrap_or((s, "")) };
+        let verb = match verb {
+            "*" => Verb::Any,
+            "read" => Verb::Read,
+            "write" => Verb::Write,
+            other => Action::ALL.into_iter().find(|a| a.as_str() == other).map(Verb::One).ok_or_else(bad)?,
+        };
+        let named = resource.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') && !resource.is_empty();
+        if resource != "*" && (!named || resource.len() > 63) {
+            return Err(bad());
+        }
+        Ok(Self { verb, resource: resource.to_owned() })
+    }
+}
+
+fn bad() -> Error {
+    Error::invalid("permissions", "must be entries such as read:contacts, write:accounts or *")
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = match self.verb {
+            Verb::Read => "read",
+            Verb::Write => "write",
+            Verb::Any => "*",
+            Verb::One(a) => a.as_str(),
+        };
+        write!(f, "{verb}:{}", self.resource)
+    }
+}
+
+impl TryFrom<String> for Grant {
+    type Error = Error;
+    fn try_from(s: String) -> Result<Self, Error> {
+        s.parse()
+    }
+}
+
+impl From<Grant> for String {
+    fn from(g: Grant) -> Self {
+        g.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_specification_holds() {
+        // Admin guide §3.2: delete is for admins, export for managers and above, user management for admins.
+        for (role, delete, export, users) in [
+            (Role::Employee, false, false, false),
+            (Role::Manager, false, true, false),
+            (Role::Admin, true, true, true),
+            (Role::Superadmin, true, true, true),
+        ] {
+            assert_eq!(allows(role, "contacts", Action::Delete), delete);
+            assert_eq!(allows(role, "contacts", Action::Export), export);
+            assert_eq!(allows(role, "users", Action::Create), users);
+            assert!(allows(role, "contacts", Action::Update));
+        }
+        assert!(!allows(Role::Admin, "tenants", Action::Create));
+    }
+
+    #[test]
+    fn the_reviewed_file_is_current() {
+        let reviewed = include_str!("../../../docs/permission-matrix.md");
+        assert!(reviewed.ends_with(&matrix()), "docs/permission-matrix.md must end with:\n{}", matrix());
+    }
+
+    #[test]
+    fn grants_parse_strictly() {
+        for good in ["*", "*:*", "read:contacts", "write:*", "delete:accounts", "export:module_settings"] {
+            assert!(good.parse::<Grant>().is_ok(), "{good}");
+        }
+        for bad in ["", "read", "read:", "fly:contacts", "read:Contacts", "read:a b", ":contacts"] {
+            assert!(bad.parse::<Grant>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Identifiers. Records carry plain UUIDs; the two ids that decide what a caller may touch have types of their own,
+//! so that one cannot be passed for the other.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A fresh time-ordered UUID (version 7, RFC 9562), so that new rows sit side by side in an index.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "this is the one place that makes ids")]
+pub fn new_id() -> Uuid {
+    Uuid::now_v7()
+}
+
+macro_rules! typed_id {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+typed_id! {
+    /// A tenant: the organisation whose data nobody else may see.
+    TenantId,
+    /// A user account: somebody who can log in.
+    UserId,
+}

@@ -1,0 +1,98 @@
+//! The layout as a table: what each crate may be built with. A crate without a row is a violation, so that a new one
+//! gets its place on purpose. Dev-dependencies are free.
+
+use super::Package;
+
+/// Where this table is, for messages.
+pub const FILE: &str = "crates/xtask/src/arch/rules.rs";
+
+/// Domains know each other only through a service or an event, and neither HTTP nor the broker nor Redis.
+const DOMAINS: &[&str] = &["aisha-crm", "aisha-identity"];
+
+/// Never part of what runs.
+pub const TOOLS: &[&str] = &["aisha-testkit", "xtask"];
+
+/// Each crate and the crates of the workspace that it may depend on.
+pub const ARROWS: &[(From, Targets)] = &[
+    (From::Crates(&["aisha-kernel"]), Targets::Only(&[])),
+    (From::Crates(&["aisha-auth", "aisha-config", "aisha-telemetry"]), Targets::Only(&["aisha-kernel"])),
+    (From::Crates(&["aisha-cache", "aisha-db"]), Targets::Only(&["aisha-auth", "aisha-kernel"])),
+    (From::Crates(DOMAINS), Targets::Only(&["aisha-auth", "aisha-db", "aisha-kernel"])),
+    (
+        From::Crates(&["aisha-bus", "aisha-http"]),
+        Targets::Only(&["aisha-auth", "aisha-cache", "aisha-config", "aisha-db", "aisha-kernel", "aisha-telemetry"]),
+    ),
+    (From::Services, Targets::Libraries),
+    (From::Crates(TOOLS), Targets::Anything),
+];
+
+/// Libraries from outside that only some crates may name.
+pub const EXTERNAL: &[External] = &[
+    External {
+        libraries: &["actix*", "bb8", "diesel*", "lapin", "redis", "reqwest", "tokio*"],
+        who: Who::Only(&["aisha-kernel"]),
+        reason: "the kernel does no I/O",
+    },
+    External {
+        libraries: &["actix*", "awc", "lapin", "redis"],
+        who: Who::Only(DOMAINS),
+        reason: "domains know neither HTTP nor the broker nor Redis",
+    },
+    External {
+        libraries: &["bb8", "tokio-postgres"],
+        who: Who::AllBut(&["aisha-db", "aisha-testkit", "xtask"]),
+        reason: "connections are made in aisha-db only",
+    },
+    External {
+        libraries: &["diesel", "diesel-async"],
+        who: Who::AllBut(&["aisha-db", "aisha-crm", "aisha-identity", "aisha-testkit", "xtask"]),
+        reason: "SQL belongs to aisha-db and the domains",
+    },
+];
+
+/// The crates that a row is about.
+pub enum From {
+    Crates(&'static [&'static str]),
+    /// Everything under `services/`.
+    Services,
+}
+
+impl From {
+    pub fn is(&self, package: &Package) -> bool {
+        match self {
+            Self::Crates(names) => names.contains(&package.name.as_str()),
+            Self::Services => package.is_service,
+        }
+    }
+}
+
+/// The crates of the workspace that may be depended on.
+pub enum Targets {
+    Only(&'static [&'static str]),
+    /// All but services and [`TOOLS`].
+    Libraries,
+    Anything,
+}
+
+/// The crates that a rule about libraries binds.
+pub enum Who {
+    Only(&'static [&'static str]),
+    AllBut(&'static [&'static str]),
+}
+
+/// Libraries that the crates in `who` may not depend on.
+pub struct External {
+    /// Package names; a `*` at the end stands for any ending.
+    pub libraries: &'static [&'static str],
+    pub who: Who,
+    pub reason: &'static str,
+}
+
+impl External {
+    pub fn covers(&self, package: &str) -> bool {
+        self.libraries.iter().any(|library| match library.strip_suffix('*') {
+            Some(start) => package.starts_with(start),
+            None => package == *library,
+        })
+    }
+}
