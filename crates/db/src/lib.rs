@@ -1,1 +1,18 @@
-//! In preparation.
+//! The only road to Postgres.
+//!
+//! Belongs here: the pool, tenant-bound and system transactions, the generic record path (field tables, filters, pages,
+//! writes), migrations, what a database error means. Does not belong here: what a single record type is (that is
+//! `crm`), HTTP.
+
+pub mod error;
+pub mod migrate;
+pub mod pool;
+pub mod record;
+pub mod row;
+pub mod sql;
+pub mod tx;
+
+pub use pool::DbConfig;
+pub use row::{Column, Json, PgRow};
+pub use sql::{Bind, Sql};
+pub use tx::{Db, RequestContext, SystemReason, SystemTx, TenantTx};

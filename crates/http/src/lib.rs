@@ -1,1 +1,16 @@
-//! In preparation.
+//! HTTP as all services speak it: envelope, errors, bodies, the request middleware, health, serving.
+//!
+//! Belongs here: what is the same on every route and in every service.
+//! Does not belong here: a single service's routes, and rules of the business.
+
+pub mod body;
+pub mod envelope;
+pub mod error;
+pub mod health;
+pub mod middleware;
+pub mod serve;
+
+pub use envelope::{created, ok};
+pub use error::{ApiError, ApiResult, configure};
+pub use middleware::{RequestFacts, RequestLog};
+pub use serve::{Running, ServeOptions, serve};

@@ -75,7 +75,7 @@ fn violations(packages: &[Package]) -> Vec<String> {
         if !package.inherits_lints {
             found.push(format!("{}: its Cargo.toml lacks `[lints] workspace = true`", package.name));
         }
-        match ARROWS.iter().find(|(who, _)| who.is(package)) {
+        match ARROWS.iter().find(|(source, _)| source.covers(package)) {
             None => found.push(format!("{}: unknown crate; give it a row in {}", package.name, rules::FILE)),
             Some((_, allowed)) => found.extend(forbidden_arrows(package, packages, allowed)),
         }

@@ -12,7 +12,11 @@ mod schema;
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
-use std::path::Path;
+use std::{
+    io::{self, Write as _},
+    path::Path,
+    process::ExitCode,
+};
 
 /// Checks and generators for the source tree.
 #[derive(Parser)]
@@ -33,11 +37,11 @@ enum Task {
         /// Compare instead of writing.
         #[arg(long)]
         check: bool,
-        /// Connection of the owner; else the one in .local/test/env or .env.
+        /// Connection of the owner; else the one in .local/test/env, .local/env or .env.
         #[arg(long, env = "DATABASE_OWNER_URL", hide_env_values = true)]
         database_url: Option<String>,
     },
-    /// Writes openapi/<service>.json. Run as `cargo openapi`, which compiles the services in.
+    /// Writes the files in openapi/. Run as `cargo openapi`, which compiles the services in.
     Openapi {
         /// Compare instead of writing.
         #[arg(long)]
@@ -45,12 +49,23 @@ enum Task {
     },
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(&Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            // Not the debug form of a returned error: its backtrace would bury the findings.
+            let _ = writeln!(io::stderr(), "error: {e:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: &Task) -> anyhow::Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).context("xtask stands outside a workspace")?;
-    match Cli::parse().task {
+    match task {
         Task::CheckArch => arch::run(root),
         Task::CheckLengths => lengths::run(root),
-        Task::Schema { check, database_url } => schema::run(root, database_url, check),
-        Task::Openapi { check } => openapi::run(root, check),
+        Task::Schema { check, database_url } => schema::run(root, database_url.as_deref(), *check),
+        Task::Openapi { check } => openapi::run(root, *check),
     }
 }

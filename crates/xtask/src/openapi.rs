@@ -10,12 +10,8 @@ use std::path::Path;
 /// A service's name (the file under `openapi/`) and the function that renders its document as JSON.
 type Service = (&'static str, fn() -> String);
 
-/// Every service with an API document. One more takes three lines: an optional dependency on it, its place in the
-/// `openapi` feature, and its entry here.
-#[cfg(feature = "openapi")]
-const SERVICES: &[Service] = &[];
-
-#[cfg(not(feature = "openapi"))]
+/// Every service with an API document. One more takes an optional dependency on it, its place in the `openapi` feature,
+/// and its entry here behind `#[cfg(feature = "openapi")]`.
 const SERVICES: &[Service] = &[];
 
 /// Writes or checks the document of every service.

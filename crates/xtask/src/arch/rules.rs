@@ -13,17 +13,17 @@ const DOMAINS: &[&str] = &["aisha-crm", "aisha-identity"];
 pub const TOOLS: &[&str] = &["aisha-testkit", "xtask"];
 
 /// Each crate and the crates of the workspace that it may depend on.
-pub const ARROWS: &[(From, Targets)] = &[
-    (From::Crates(&["aisha-kernel"]), Targets::Only(&[])),
-    (From::Crates(&["aisha-auth", "aisha-config", "aisha-telemetry"]), Targets::Only(&["aisha-kernel"])),
-    (From::Crates(&["aisha-cache", "aisha-db"]), Targets::Only(&["aisha-auth", "aisha-kernel"])),
-    (From::Crates(DOMAINS), Targets::Only(&["aisha-auth", "aisha-db", "aisha-kernel"])),
+pub const ARROWS: &[(Source, Targets)] = &[
+    (Source::Crates(&["aisha-kernel"]), Targets::Only(&[])),
+    (Source::Crates(&["aisha-auth", "aisha-config", "aisha-telemetry"]), Targets::Only(&["aisha-kernel"])),
+    (Source::Crates(&["aisha-cache", "aisha-db"]), Targets::Only(&["aisha-auth", "aisha-kernel"])),
+    (Source::Crates(DOMAINS), Targets::Only(&["aisha-auth", "aisha-db", "aisha-kernel"])),
     (
-        From::Crates(&["aisha-bus", "aisha-http"]),
+        Source::Crates(&["aisha-bus", "aisha-http"]),
         Targets::Only(&["aisha-auth", "aisha-cache", "aisha-config", "aisha-db", "aisha-kernel", "aisha-telemetry"]),
     ),
-    (From::Services, Targets::Libraries),
-    (From::Crates(TOOLS), Targets::Anything),
+    (Source::Services, Targets::Libraries),
+    (Source::Crates(TOOLS), Targets::Anything),
 ];
 
 /// Libraries from outside that only some crates may name.
@@ -51,14 +51,14 @@ pub const EXTERNAL: &[External] = &[
 ];
 
 /// The crates that a row is about.
-pub enum From {
+pub enum Source {
     Crates(&'static [&'static str]),
     /// Everything under `services/`.
     Services,
 }
 
-impl From {
-    pub fn is(&self, package: &Package) -> bool {
+impl Source {
+    pub fn covers(&self, package: &Package) -> bool {
         match self {
             Self::Crates(names) => names.contains(&package.name.as_str()),
             Self::Services => package.is_service,

@@ -110,7 +110,7 @@ fn lints_are_read_from_the_manifest() {
 fn the_rules_name_only_crates_that_exist_in_the_sound_graph() {
     let known: Vec<_> = sound().into_iter().map(|p| p.name).collect();
     for (from, to) in ARROWS {
-        let from = if let rules::From::Crates(names) = from { *names } else { &[] };
+        let from = if let rules::Source::Crates(names) = from { *names } else { &[] };
         let to = if let Targets::Only(names) = to { *names } else { &[] };
         for name in from.iter().chain(to) {
             assert!(known.iter().any(|k| k == name), "{name}");

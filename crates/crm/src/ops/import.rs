@@ -1,0 +1,471 @@
+//! Importing a CSV file: rows become records in batches, each batch in a transaction of its own together with its
+//! progress, so that a stopped import says exactly how far it came and can be undone.
+
+use super::csv_file::{CsvFile, Row};
+use aisha_auth::Principal;
+use aisha_db::{
+    Bind, Db, RequestContext, Sql, TenantTx,
+    record::{
+        Changes, Field, Record, RecordDef,
+        bulk::{custom_required, insert_many, references_resolve, rows_checked},
+        custom::{self, Definition},
+        value,
+    },
+};
+use aisha_kernel::{Error, FieldError, new_id};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use uuid::Uuid;
+
+/// Rows per transaction: large enough that statements cost little per row, small enough to show progress.
+const BATCH: usize = 1_000;
+/// Rows whose errors are kept.
+const KEPT_ERRORS: usize = 1_000;
+
+/// What to do with a row that is there already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDuplicate {
+    /// Leave the record as it is.
+    #[default]
+    Skip,
+    /// Write the row's values into it; empty cells change nothing.
+    Update,
+    /// Create another one where the record type allows it.
+    Create,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct ImportRequest {
+    /// Name of the uploaded file.
+    pub filename: Option<String>,
+    /// CSV column to field; without one, columns are matched by name.
+    pub mapping: Option<BTreeMap<String, String>>,
+    /// Check everything, write nothing.
+    pub dry_run: bool,
+    /// What to do with duplicates.
+    pub on_duplicate: OnDuplicate,
+}
+
+/// Where a column goes.
+#[derive(Debug, Clone)]
+enum Target {
+    Field(&'static Field),
+    Custom(String),
+}
+
+/// A checked import, ready to run.
+#[derive(Debug, Clone)]
+pub struct Import {
+    /// Its id, as in `GET /api/imports/{id}`.
+    pub id: Uuid,
+    file: CsvFile,
+    targets: Vec<Option<Target>>,
+    request: ImportRequest,
+}
+
+/// Counts of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Tally {
+    read: i64,
+    created: i64,
+    updated: i64,
+    skipped: i64,
+    failed: i64,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct RowError {
+    row_number: u64,
+    errors: Vec<FieldError>,
+}
+
+fn same_name(def: &RecordDef, column: &str) -> Option<&'static Field> {
+    let name: String =
+        column.trim().to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
+    def.field(&name).filter(|f| !f.read_only)
+}
+
+fn target(def: &RecordDef, name: &str) -> Option<Target> {
+    match name.strip_prefix("custom_fields.") {
+        Some(custom) if !custom.is_empty() => Some(Target::Custom(custom.to_owned())),
+        Some(_) => None,
+        None => def.field(name).filter(|f| !f.read_only && f.name != custom::FIELD).map(Target::Field),
+    }
+}
+
+impl Import {
+    /// Checks file and mapping against each other.
+    ///
+    /// # Errors
+    /// 422 naming the column or field.
+    pub fn new<R: Record>(file: CsvFile, request: ImportRequest) -> Result<Self, Error> {
+        let def = R::DEF;
+        let mut problems = Vec::new();
+        let targets: Vec<Option<Target>> = match &request.mapping {
+            None => file.header.iter().map(|c| same_name(def, c).map(Target::Field)).collect(),
+            Some(mapping) => {
+                for (column, field) in mapping {
+                    if !file.header.contains(column) {
+                        problems.push(FieldError::new("mapping", format!("the file has no column {column}")));
+                    }
+                    if target(def, field).is_none() {
+                        problems.push(FieldError::new("mapping", format!("{field} is not a field to import into")));
+                    }
+                }
+                file.header.iter().map(|c| mapping.get(c).and_then(|f| target(def, f))).collect()
+            }
+        };
+        let mapped: Vec<&str> = targets
+            .iter()
+            .flatten()
+            .map(|t| match t {
+                Target::Field(f) => f.name,
+                Target::Custom(name) => name.as_str(),
+            })
+            .collect();
+        for (i, name) in mapped.iter().enumerate() {
+            if mapped.iter().take(i).any(|n| n == name) {
+                problems.push(FieldError::new("mapping", format!("two columns go to {name}")));
+            }
+        }
+        for field in def.fields.iter().filter(|f| f.required && !mapped.contains(&f.name)) {
+            problems.push(FieldError::new("mapping", format!("no column goes to {}, which is required", field.name)));
+        }
+        if problems.is_empty() {
+            Ok(Self { id: new_id(), file, targets, request })
+        } else {
+            Err(Error::validation(problems))
+        }
+    }
+
+    /// Writes the import's row in `import_log`.
+    ///
+    /// # Errors
+    /// 503 when the database is away.
+    pub async fn register<R: Record>(&self, db: &Db, me: &Principal, cx: &RequestContext) -> Result<(), Error> {
+        let mapping: Map<String, Value> = self
+            .file
+            .header
+            .iter()
+            .zip(&self.targets)
+            .filter_map(|(column, t)| {
+                let field = match t.as_ref()? {
+                    Target::Field(f) => f.name.to_owned(),
+                    Target::Custom(name) => format!("custom_fields.{name}"),
+                };
+                Some((column.clone(), field.into()))
+            })
+            .collect();
+        let unmapped: Vec<&String> =
+            self.file.header.iter().zip(&self.targets).filter(|(_, t)| t.is_none()).map(|(c, _)| c).collect();
+        let metadata = serde_json::json!({ "rows": self.file.rows, "unmapped_columns": unmapped });
+        let on_duplicate = serde_json::to_value(self.request.on_duplicate).unwrap_or_default();
+        db.write(me, cx, async |tx| {
+            let mut sql = Sql::new(
+                "INSERT INTO import_log (tenant_id, id, created_by, entity_type, filename, dry_run, on_duplicate, mapping, metadata) VALUES (",
+            );
+            sql.bind(tx.principal().tenant().0).push(", ").bind(self.id).push(", ").bind(tx.principal().user().0);
+            sql.push(", ").bind(Bind::text(R::DEF.plural)).push(", ");
+            sql.bind(Bind::Text(self.request.filename.clone(), "text")).push(", ");
+            sql.bind(Bind::Text(Some(self.request.dry_run.to_string()), "boolean")).push(", ");
+            sql.bind(Bind::text(on_duplicate.as_str().unwrap_or("skip"))).push(", ");
+            sql.bind(Bind::Text(Some(Value::Object(mapping.clone()).to_string()), "jsonb")).push(", ");
+            sql.bind(Bind::Text(Some(metadata.to_string()), "jsonb")).push(")");
+            tx.rows(sql).await.map(|_| ())
+        })
+        .await
+    }
+
+    /// Runs the import to its end and writes the outcome to `import_log`.
+    ///
+    /// # Errors
+    /// What stopped it; `import_log` then says `failed` and how far it came.
+    pub async fn run<R: Record>(&self, db: &Db, me: &Principal, cx: &RequestContext) -> Result<(), Error> {
+        let mut rows = self.file.rows()?;
+        let mut tally = Tally::default();
+        let mut errors: Vec<RowError> = Vec::new();
+        let mut seen: HashSet<String> = HashSet::new();
+        let outcome = loop {
+            let (back, batch) = read_batch(rows).await?;
+            rows = back;
+            let batch = match batch {
+                Ok(batch) if batch.is_empty() => break Ok(()),
+                Ok(batch) => batch,
+                Err(e) => break Err(e),
+            };
+            match self.batch::<R>(db, me, cx, &batch, tally, &mut seen).await {
+                Ok((after, failed)) => {
+                    tally = after;
+                    let room = KEPT_ERRORS.saturating_sub(errors.len());
+                    errors.extend(failed.into_iter().take(room));
+                }
+                Err(e) => break Err(e),
+            }
+        };
+        let failure = outcome.as_ref().err().map(|e| e.message.to_string());
+        self.finish(db, me, cx, tally, &errors, failure).await?;
+        outcome
+    }
+
+    async fn batch<R: Record>(
+        &self,
+        db: &Db,
+        me: &Principal,
+        cx: &RequestContext,
+        batch: &[Row],
+        before: Tally,
+        seen: &mut HashSet<String>,
+    ) -> Result<(Tally, Vec<RowError>), Error> {
+        let dry_run = self.request.dry_run;
+        let already: &HashSet<String> = seen;
+        let run = async |tx: &mut TenantTx| {
+            let definitions = custom::definitions(tx, R::DEF.name).await?;
+            let required = custom_required::<R>(tx).await?;
+            let mut items: Vec<Result<Changes, Vec<FieldError>>> =
+                batch.iter().map(|row| self.changes(row, &definitions)).collect();
+            references_resolve(tx, &mut items).await?;
+            let keys: Vec<Option<String>> = items.iter().map(|i| i.as_ref().ok().and_then(|c| key_of::<R>(c))).collect();
+            let mut checked = rows_checked(items, &definitions, &required);
+            let mut tally = before;
+            tally.read += i64::try_from(batch.len()).unwrap_or_default();
+            let mut failed = Vec::new();
+
+            let existing = match self.request.on_duplicate {
+                OnDuplicate::Create => HashMap::new(),
+                _ => existing::<R>(tx, &keys).await?,
+            };
+            let mut fresh: Vec<(u64, Map<String, Value>)> = Vec::new();
+            let mut updates: Vec<(u64, Uuid, Map<String, Value>)> = Vec::new();
+            let mut here: HashSet<&String> = HashSet::new();
+            for ((row, item), key) in batch.iter().zip(&mut checked).zip(&keys) {
+                let values = match item {
+                    Ok(values) => std::mem::take(values),
+                    Err(errors) => {
+                        failed.push(RowError { row_number: row.number, errors: std::mem::take(errors) });
+                        continue;
+                    }
+                };
+                let Some(key) = key.as_ref().filter(|_| self.request.on_duplicate != OnDuplicate::Create) else {
+                    fresh.push((row.number, values));
+                    continue;
+                };
+                let known = existing.get(key).copied();
+                let repeated = !here.insert(key) || (dry_run && already.contains(key));
+                match (self.request.on_duplicate, known) {
+                    (OnDuplicate::Update, Some(id)) if !repeated => updates.push((row.number, id, values)),
+                    (_, None) if !repeated => fresh.push((row.number, values)),
+                    _ => tally.skipped += 1,
+                }
+            }
+            let (numbers, rows): (Vec<u64>, Vec<_>) = fresh.into_iter().unzip();
+            for (number, id) in numbers.into_iter().zip(insert_many::<R>(tx, rows, Some(self.id)).await?) {
+                match (id, self.request.on_duplicate) {
+                    (Some(_), _) => tally.created += 1,
+                    (None, OnDuplicate::Create) => failed.push(RowError {
+                        row_number: number,
+                        errors: vec![FieldError::new(R::DEF.key.0, "is already taken by another record")],
+                    }),
+                    (None, _) => tally.skipped += 1,
+                }
+            }
+            tally.updated += self.update_many::<R>(tx, updates).await?;
+            tally.failed += i64::try_from(failed.len()).unwrap_or_default();
+            if dry_run {
+                // What would have happened is known; nothing of it may stay.
+                return Err(DryRun(tally, failed, keys).into());
+            }
+            self.progress(tx, tally).await?;
+            Ok((tally, failed))
+        };
+        match db.write(me, cx, run).await {
+            Err(e) if dry_run => match e.cause.and_then(|c| c.downcast::<DryRun>().ok()) {
+                Some(done) => {
+                    let DryRun(tally, failed, keys) = *done;
+                    seen.extend(keys.into_iter().flatten());
+                    db.write(me, cx, async |tx| self.progress(tx, tally).await).await?;
+                    Ok((tally, failed))
+                }
+                None => Err(Error::new(e.code, e.message)),
+            },
+            other => other,
+        }
+    }
+
+    fn changes(&self, row: &Row, definitions: &[Definition]) -> Result<Changes, Vec<FieldError>> {
+        let mut changes = Changes::default();
+        let mut problems = Vec::new();
+        if row.cells.len() > self.targets.len() {
+            return Err(vec![FieldError::new("row", "has more cells than the header: is a quote missing?")]);
+        }
+        for (target, cell) in self.targets.iter().zip(row.cells.iter().map(String::as_str).chain(std::iter::repeat(""))) {
+            let cell = unescaped(cell.trim());
+            match target {
+                None => {}
+                Some(_) if cell.is_empty() => {}
+                Some(Target::Field(field)) => match value::parse_text(field, cell) {
+                    Ok(parsed) => changes.put(field, parsed),
+                    Err(e) => problems.push(e),
+                },
+                Some(Target::Custom(name)) => {
+                    let v = definitions.iter().find(|d| d.field_name == *name).map(|d| d.from_text(cell));
+                    changes.custom.insert(name.clone(), v.unwrap_or_else(|| cell.into()));
+                }
+            }
+        }
+        let required = self.targets.iter().flatten().filter_map(|t| match t {
+            Target::Field(f) if f.required => Some(f.name),
+            _ => None,
+        });
+        for name in required {
+            if !changes.has(name) && !problems.iter().any(|p| p.field == name) {
+                problems.push(FieldError::new(name, "is required"));
+            }
+        }
+        if problems.is_empty() { Ok(changes) } else { Err(problems) }
+    }
+
+    /// Writes rows into the records they name, keeping what was there for the undo.
+    async fn update_many<R: Record>(
+        &self,
+        tx: &mut TenantTx,
+        updates: Vec<(u64, Uuid, Map<String, Value>)>,
+    ) -> Result<i64, Error> {
+        if updates.is_empty() {
+            return Ok(0);
+        }
+        let columns: Vec<(&'static str, &'static str)> = self
+            .targets
+            .iter()
+            .flatten()
+            .filter_map(|t| match t {
+                Target::Field(f) => Some((f.name, f.sql_type())),
+                Target::Custom(_) => None,
+            })
+            .chain(self.targets.iter().flatten().any(|t| matches!(t, Target::Custom(_))).then_some((custom::FIELD, "jsonb")))
+            .collect();
+        let table = R::DEF.table;
+        let payload: Vec<Value> = updates
+            .into_iter()
+            .map(|(number, id, mut row)| {
+                row.insert("import_row_number".into(), number.into());
+                row.insert("import_record_id".into(), id.to_string().into());
+                Value::Object(row)
+            })
+            .collect();
+        let types: String = columns.iter().map(|(c, t)| format!(", {c} {t}")).collect();
+        let old: Vec<String> = columns.iter().map(|(c, _)| format!("'{c}', t.{c}")).collect();
+        let set: Vec<String> = columns
+            .iter()
+            .map(|(c, _)| match *c {
+                custom::FIELD => format!("{c} = t.{c} || coalesce(r.{c}, '{{}}')"),
+                _ => format!("{c} = coalesce(r.{c}, t.{c})"),
+            })
+            .collect();
+        let from = format!("AS r(import_row_number integer, import_record_id uuid{types})");
+        let rows = Bind::Text(Some(Value::Array(payload).to_string()), "jsonb");
+        let mut sql = Sql::new("INSERT INTO import_row (tenant_id, import_id, row_number, record_id, version, previous) SELECT t.tenant_id, ");
+        sql.bind(self.id).push(format!(", r.import_row_number, t.id, t.version + 1, jsonb_build_object({}) ", old.join(", ")));
+        sql.push(format!("FROM {table} t JOIN jsonb_to_recordset(")).bind(rows.clone());
+        sql.push(format!(") {from} ON r.import_record_id = t.id WHERE t.tenant_id = ")).bind(tx.principal().tenant().0);
+        sql.push(" AND t.deleted_at IS NULL FOR UPDATE OF t");
+        let keep = sql.prepared_once();
+        let mut sql = Sql::new(format!("UPDATE {table} t SET {} FROM jsonb_to_recordset(", set.join(", ")));
+        sql.bind(rows).push(format!(") {from} WHERE r.import_record_id = t.id AND t.tenant_id = "));
+        sql.bind(tx.principal().tenant().0).push(" AND t.deleted_at IS NULL RETURNING t.id");
+        let mut results = tx.flight(vec![keep, sql.prepared_once()]).await?;
+        Ok(results.pop().map_or(0, |r| i64::try_from(r.len()).unwrap_or_default()))
+    }
+
+    async fn progress(&self, tx: &mut TenantTx, t: Tally) -> Result<(), Error> {
+        let mut sql = Sql::new("UPDATE import_log SET total_records = ");
+        push_tally(&mut sql, t);
+        sql.push(" WHERE tenant_id = current_tenant_id() AND id = ").bind(self.id);
+        tx.rows(sql).await.map(|_| ())
+    }
+
+    async fn finish(
+        &self,
+        db: &Db,
+        me: &Principal,
+        cx: &RequestContext,
+        tally: Tally,
+        errors: &[RowError],
+        failure: Option<String>,
+    ) -> Result<(), Error> {
+        let errors = serde_json::to_string(errors).map_err(Error::internal)?;
+        db.write(me, cx, async |tx| {
+            let mut sql = Sql::new("UPDATE import_log SET completed_at = now(), status = ");
+            sql.bind(Bind::text(if failure.is_some() { "failed" } else { "completed" })).push(", errors = ");
+            sql.bind(Bind::Text(Some(errors.clone()), "jsonb")).push(", metadata = metadata || ");
+            let why = serde_json::json!({ "failure": failure });
+            sql.bind(Bind::Text(Some(why.to_string()), "jsonb")).push(", total_records = ");
+            push_tally(&mut sql, tally);
+            sql.push(" WHERE tenant_id = current_tenant_id() AND id = ").bind(self.id);
+            tx.rows(sql).await.map(|_| ())
+        })
+        .await
+    }
+}
+
+/// Carries the outcome of a batch out of the transaction that must not be kept.
+#[derive(Debug)]
+struct DryRun(Tally, Vec<RowError>, Vec<Option<String>>);
+
+impl std::fmt::Display for DryRun {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("dry run")
+    }
+}
+
+impl std::error::Error for DryRun {}
+
+impl From<DryRun> for Error {
+    fn from(d: DryRun) -> Self {
+        Self::internal(d)
+    }
+}
+
+fn push_tally(sql: &mut Sql, t: Tally) {
+    sql.bind(Bind::Int(t.read)).push(", success_count = ").bind(Bind::Int(t.created)).push(", updated_count = ");
+    sql.bind(Bind::Int(t.updated)).push(", skipped_count = ").bind(Bind::Int(t.skipped)).push(", error_count = ");
+    sql.bind(Bind::Int(t.failed));
+}
+
+type Batch = Result<Vec<Row>, Error>;
+
+async fn read_batch(mut rows: super::csv_file::Rows) -> Result<(super::csv_file::Rows, Batch), Error> {
+    tokio::task::spawn_blocking(move || {
+        let batch = rows.next_batch(BATCH);
+        (rows, batch)
+    })
+    .await
+    .map_err(Error::internal)
+}
+
+/// Exports put an apostrophe before what a spreadsheet would take for a formula; take it away again.
+fn unescaped(cell: &str) -> &str {
+    match cell.strip_prefix('\'') {
+        Some(rest) if rest.starts_with(['=', '+', '-', '@', '\t', '\r']) => rest,
+        _ => cell,
+    }
+}
+
+/// The compared form of the record's key, if the row has one.
+fn key_of<R: Record>(changes: &Changes) -> Option<String> {
+    changes.text(R::DEF.key.0).map(str::to_lowercase)
+}
+
+async fn existing<R: Record>(tx: &mut TenantTx, keys: &[Option<String>]) -> Result<HashMap<String, Uuid>, Error> {
+    let wanted: Vec<String> = keys.iter().flatten().cloned().collect();
+    let (_, column) = R::DEF.key;
+    let mut sql = Sql::new(format!(
+        "SELECT DISTINCT ON ({column}) {column}, id FROM {} WHERE tenant_id = current_tenant_id() AND deleted_at IS NULL AND {column} = ANY(",
+        R::DEF.table
+    ));
+    sql.bind(Bind::Texts(Some(wanted))).push(format!(") ORDER BY {column}, created_at, id"));
+    let rows = tx.rows(sql).await?;
+    rows.iter().map(|r| Ok((r.get(0)?, r.get(1)?))).collect::<Result<_, Box<dyn std::error::Error + Send + Sync>>>().map_err(Error::internal)
+}

@@ -1,0 +1,363 @@
+//! Filters: a small tree of conditions on whitelisted fields, parsed from JSON and bounded in depth and size.
+//!
+//! `filter={"$or":[{"status":"active"},{"score":{"$gte":50}}]}`. A field name never reaches SQL as sent: it is looked
+//! up in the field table, and its value is bound.
+
+use super::{
+    RecordDef,
+    field::{Field, Kind},
+    value::{self, Parsed},
+};
+use crate::sql::{Bind, Sql};
+use aisha_kernel::{Error, ErrorCode};
+use serde_json::Value;
+
+/// Deepest nesting of `$and` and `$or`.
+pub const MAX_DEPTH: usize = 5;
+/// Most conditions in one filter.
+pub const MAX_CONDITIONS: usize = 50;
+/// Most values in one `$in`.
+pub const MAX_VALUES: usize = 200;
+
+/// A condition tree.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Filter {
+    /// All of them.
+    And(Vec<Filter>),
+    /// At least one of them.
+    Or(Vec<Filter>),
+    /// One condition on one field.
+    Field(Target, Op),
+}
+
+/// What a condition is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Target {
+    /// A column, by its name.
+    Column(&'static str),
+    /// A custom field, by its key.
+    Custom(String),
+}
+
+/// A condition.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    /// Equal; null matches null.
+    Eq(Bind),
+    /// Not equal; null differs from every value.
+    Ne(Bind),
+    /// One of.
+    In(Vec<Bind>),
+    /// None of.
+    Nin(Vec<Bind>),
+    /// `>`, `>=`, `<`, `<=`.
+    Compare(&'static str, Bind),
+    /// Contains the text, in any case; for lists: has the entry.
+    Contains(String),
+    /// Has, or has not, a value.
+    Exists(bool),
+    /// The list has all these entries.
+    All(Vec<String>),
+}
+
+fn bad(message: impl Into<String>) -> Error {
+    Error::new(ErrorCode::InvalidParameter, "The filter cannot be used.").field("filter", message)
+}
+
+impl Filter {
+    /// Reads a filter. `{}` matches everything.
+    ///
+    /// # Errors
+    /// 400 that names the field or the operator.
+    pub fn parse(def: &'static RecordDef, v: &Value) -> Result<Self, Error> {
+        let mut left = MAX_CONDITIONS;
+        parse_tree(def, v, 0, &mut left)
+    }
+
+    /// Whether it is `$and` of nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::And(all) if all.is_empty())
+    }
+
+    /// Whether its shape is common enough to keep the statement prepared: a few equalities.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        match self {
+            Self::And(all) => all.len() <= 1 && all.iter().all(Self::is_plain),
+            Self::Field(Target::Column(_), Op::Eq(b)) => !b.is_null(),
+            _ => false,
+        }
+    }
+
+    /// The condition as SQL.
+    #[must_use]
+    pub fn sql(&self) -> Sql {
+        match self {
+            Self::And(all) if all.is_empty() => Sql::new("true"),
+            Self::Or(any) if any.is_empty() => Sql::new("false"),
+            Self::And(all) => joined(all, " AND "),
+            Self::Or(any) => joined(any, " OR "),
+            Self::Field(Target::Column(name), op) => column_sql(name, op),
+            Self::Field(Target::Custom(key), op) => custom_sql(key, op),
+        }
+    }
+}
+
+fn joined(parts: &[Filter], with: &'static str) -> Sql {
+    let mut sql = Sql::new("(");
+    for (i, part) in parts.iter().enumerate() {
+        if i > 0 {
+            sql.push(with);
+        }
+        sql.append(part.sql());
+    }
+    sql.push(")");
+    sql
+}
+
+fn parse_tree(def: &'static RecordDef, v: &Value, depth: usize, left: &mut usize) -> Result<Filter, Error> {
+    if depth > MAX_DEPTH {
+        return Err(bad(format!("may be nested at most {MAX_DEPTH} deep")));
+    }
+    let map = v.as_object().ok_or_else(|| bad("must be an object such as {\"status\":\"active\"}"))?;
+    let mut all = Vec::new();
+    for (key, v) in map {
+        match key.as_str() {
+            "$and" | "$or" => {
+                let list = v.as_array().ok_or_else(|| bad(format!("{key} takes a list")))?;
+                let parts = list.iter().map(|v| parse_tree(def, v, depth + 1, left)).collect::<Result<Vec<_>, _>>()?;
+                all.push(if key == "$or" { Filter::Or(parts) } else { Filter::And(parts) });
+            }
+            _ => parse_field(def, key, v, left, &mut all)?,
+        }
+    }
+    Ok(match all.len() {
+        1 => all.swap_remove(0),
+        _ => Filter::And(all),
+    })
+}
+
+fn parse_field(
+    def: &'static RecordDef,
+    key: &str,
+    v: &Value,
+    left: &mut usize,
+    out: &mut Vec<Filter>,
+) -> Result<(), Error> {
+    let (target, field) = match key.strip_prefix("custom_fields.") {
+        Some(name) => {
+            let named = !name.is_empty() && name.len() <= 63;
+            if !named || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+                return Err(bad(format!("{key} is not a custom field")));
+            }
+            (Target::Custom(name.to_owned()), None)
+        }
+        None => {
+            let field = def.field(key).ok_or_else(|| bad(format!("{key} is not a field of this list")))?;
+            if field.kind == Kind::Json {
+                return Err(bad(format!("{key} cannot be filtered by")));
+            }
+            (Target::Column(field.name), Some(field))
+        }
+    };
+    let operators = v.as_object().filter(|m| m.keys().any(|k| k.starts_with('$')));
+    let Some(operators) = operators else {
+        let op = if v.is_array() { "$in" } else { "$eq" };
+        return push(target, parse_op(field, key, op, v)?, left, out);
+    };
+    for (op, v) in operators {
+        if op == "$options" {
+            continue;
+        }
+        push(target.clone(), parse_op(field, key, op, v)?, left, out)?;
+    }
+    Ok(())
+}
+
+fn push(target: Target, op: Op, left: &mut usize, out: &mut Vec<Filter>) -> Result<(), Error> {
+    *left = left.checked_sub(1).ok_or_else(|| bad(format!("may have at most {MAX_CONDITIONS} conditions")))?;
+    out.push(Filter::Field(target, op));
+    Ok(())
+}
+
+fn parse_op(field: Option<&'static Field>, key: &str, op: &str, v: &Value) -> Result<Op, Error> {
+    let one = |v: &Value| bind(field, key, v);
+    let many = |v: &Value| -> Result<Vec<Bind>, Error> {
+        let list = v.as_array().ok_or_else(|| bad(format!("{op} takes a list")))?;
+        if list.len() > MAX_VALUES {
+            return Err(bad(format!("{op} takes at most {MAX_VALUES} values")));
+        }
+        list.iter().map(one).collect()
+    };
+    let is_list = field.is_some_and(|f| f.kind == Kind::Tags);
+    if is_list && !matches!(op, "$eq" | "$contains" | "$all" | "$in" | "$exists") {
+        return Err(bad(format!("{op} does not apply to {key}")));
+    }
+    let comparable = |op: &'static str| match field.map(|f| f.kind) {
+        Some(Kind::Bool | Kind::Tags | Kind::Json) => Err(bad(format!("{key} has no order"))),
+        _ if v.is_null() => Err(bad("null has no order")),
+        _ => Ok(Op::Compare(op, one(v)?)),
+    };
+    let text = |v: &Value| match v.as_str() {
+        Some(s) if s.len() <= 500 && !s.contains('\0') => Ok(s.to_owned()),
+        _ => Err(bad(format!("{op} takes a text of at most 500 bytes"))),
+    };
+    Ok(match op {
+        "$eq" if is_list => Op::Contains(text(v)?),
+        "$eq" => Op::Eq(one(v)?),
+        "$ne" => Op::Ne(one(v)?),
+        "$in" => Op::In(many(v)?),
+        "$nin" => Op::Nin(many(v)?),
+        "$gt" => comparable(">")?,
+        "$gte" => comparable(">=")?,
+        "$lt" => comparable("<")?,
+        "$lte" => comparable("<=")?,
+        // A regular expression of a client is taken literally: it could run for minutes.
+        "$contains" | "$regex" => match field.map(|f| f.kind) {
+            None | Some(Kind::Text(_) | Kind::Choice(_) | Kind::Email | Kind::Phone(_) | Kind::Url | Kind::Tags) => {
+                Op::Contains(text(v)?)
+            }
+            _ => return Err(bad(format!("{op} applies to texts and lists only"))),
+        },
+        "$exists" => Op::Exists(v.as_bool().ok_or_else(|| bad("$exists takes true or false"))?),
+        "$all" if is_list => {
+            let list = v.as_array().filter(|l| l.len() <= MAX_VALUES).ok_or_else(|| bad("$all takes a list"))?;
+            Op::All(list.iter().map(text).collect::<Result<_, _>>()?)
+        }
+        _ => return Err(bad(format!("{op} is not an operator for {key}"))),
+    })
+}
+
+fn bind(field: Option<&'static Field>, key: &str, v: &Value) -> Result<Bind, Error> {
+    let Some(field) = field else {
+        // A custom field is compared as JSON: numbers as numbers, texts as texts.
+        return match v {
+            Value::Object(_) | Value::Array(_) => Err(bad(format!("{key} takes a plain value"))),
+            _ => Ok(Bind::Text(Some(v.to_string().replace("\\u0000", "")), "jsonb")),
+        };
+    };
+    if v.is_null() {
+        return Ok(Bind::Text(None, field.sql_type()));
+    }
+    if let (Kind::Tags, Some(s)) = (field.kind, v.as_str()) {
+        return Ok(Bind::text(s.replace('\0', "")));
+    }
+    // Values from a query string are texts whatever the field holds.
+    let parsed = match v.as_str() {
+        Some(s) => value::parse_text(field, s),
+        None => value::parse(field, v),
+    };
+    match parsed {
+        Ok(Parsed::Value(b)) => Ok(minor(field, b)),
+        Ok(Parsed::EmployeeEmail(_)) => Err(bad(format!("{key} takes an employee's id"))),
+        Err(e) => Err(bad(format!("{key} {}", e.message))),
+    }
+}
+
+/// Money is compared by its minor units, which an index can serve.
+fn minor(field: &Field, b: Bind) -> Bind {
+    match (field.kind, &b) {
+        (Kind::Money, Bind::Text(Some(s), _)) => match s.parse::<aisha_kernel::money::Money>() {
+            Ok(m) => Bind::Int(m.minor()),
+            Err(_) => b,
+        },
+        _ => b,
+    }
+}
+
+fn list(sql: &mut Sql, values: &[Bind]) {
+    for (i, v) in values.iter().enumerate() {
+        if i > 0 {
+            sql.push(", ");
+        }
+        sql.bind(v.clone());
+    }
+}
+
+fn comparison(column: &str, op: &Op) -> Option<Sql> {
+    let mut sql = Sql::new(column.to_owned());
+    match op {
+        Op::Eq(v) if v.is_null() => sql.push(" IS NULL"),
+        Op::Ne(v) if v.is_null() => sql.push(" IS NOT NULL"),
+        Op::Eq(v) => sql.push(" = ").bind(v.clone()),
+        Op::Ne(v) => sql.push(" IS DISTINCT FROM ").bind(v.clone()),
+        Op::In(values) if values.is_empty() => return Some(Sql::new("false")),
+        Op::Nin(values) if values.is_empty() => return Some(Sql::new("true")),
+        Op::In(values) => {
+            sql.push(" IN (");
+            list(&mut sql, values);
+            sql.push(")")
+        }
+        Op::Nin(values) => {
+            sql.push(" NOT IN (");
+            list(&mut sql, values);
+            sql.push(format!(") OR {column} IS NULL)"));
+            let mut whole = Sql::new("(");
+            whole.append(sql);
+            return Some(whole);
+        }
+        Op::Compare(op, v) => sql.push(format!(" {op} ")).bind(v.clone()),
+        Op::Exists(true) => sql.push(" IS NOT NULL"),
+        Op::Exists(false) => sql.push(" IS NULL"),
+        Op::Contains(_) | Op::All(_) => return None,
+    };
+    Some(sql)
+}
+
+fn contains(text: &str, needle: &str) -> Sql {
+    let mut sql = Sql::new("position(lower(");
+    sql.bind(Bind::text(needle)).push(format!(") in lower({text})) > 0"));
+    sql
+}
+
+fn column_sql(name: &'static str, op: &Op) -> Sql {
+    let column = if matches!(op, Op::Compare(_, Bind::Int(_)) | Op::Eq(Bind::Int(_)) | Op::Ne(Bind::Int(_))) {
+        format!("{name}_minor")
+    } else {
+        name.to_owned()
+    };
+    match (name, op) {
+        ("tags", Op::Contains(tag)) => {
+            let mut sql = Sql::new("");
+            sql.bind(Bind::text(tag)).push(" = ANY(tags)");
+            sql
+        }
+        ("tags", Op::All(wanted)) => {
+            let mut sql = Sql::new("tags @> ");
+            sql.bind(Bind::Texts(Some(wanted.clone())));
+            sql
+        }
+        ("tags", Op::In(wanted)) => {
+            let mut sql = Sql::new("tags && ARRAY[");
+            list(&mut sql, wanted);
+            sql.push("]::text[]");
+            sql
+        }
+        ("tags", Op::Exists(yes)) => Sql::new(if *yes { "tags <> '{}'" } else { "tags = '{}'" }),
+        (_, Op::In(values) | Op::Nin(values)) if matches!(values.first(), Some(Bind::Int(_))) => {
+            comparison(&format!("{name}_minor"), op).unwrap_or_else(|| Sql::new("true"))
+        }
+        (_, Op::Contains(needle)) => contains(name, needle),
+        _ => comparison(&column, op).unwrap_or_else(|| Sql::new("true")),
+    }
+}
+
+/// `key` consists of letters, digits and underscores: it was checked when the filter was parsed.
+fn custom_sql(key: &str, op: &Op) -> Sql {
+    let as_json = format!("(custom_fields -> '{key}')");
+    match op {
+        Op::Contains(needle) => contains(&format!("(custom_fields ->> '{key}')"), needle),
+        Op::All(_) => Sql::new("false"),
+        // A cleared key and a missing one are the same.
+        Op::Eq(Bind::Text(Some(s), _)) if s == "null" => Sql::new(format!("{as_json} IS NULL")),
+        Op::Ne(Bind::Text(Some(s), _)) if s == "null" => Sql::new(format!("{as_json} IS NOT NULL")),
+        Op::Compare(o, v) => {
+            // jsonb orders across types; only values of the same type are compared.
+            let mut sql = Sql::new(format!("(jsonb_typeof{as_json} = jsonb_typeof("));
+            sql.bind(v.clone()).push(format!(") AND {as_json} {o} ")).bind(v.clone()).push(")");
+            sql
+        }
+        _ => comparison(&as_json, op).unwrap_or_else(|| Sql::new("true")),
+    }
+}

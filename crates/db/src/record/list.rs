@@ -1,0 +1,214 @@
+//! Lists: one SELECT and, unless told not to, one capped count, in one flight.
+
+use super::{
+    Record,
+    filter::Filter,
+    page::Sort,
+};
+use crate::{
+    sql::{Bind, Sql},
+    tx::Db,
+};
+use aisha_auth::{Principal, Scope};
+use aisha_kernel::{Error, cursor::Cursor};
+
+/// Where a list stops counting unless told otherwise: counting on costs two orders of magnitude more.
+pub const COUNT_CAP: i64 = 10_000;
+/// How many search hits are considered when the list is filtered or sorted beyond the search itself.
+const SEARCH_CAP: i64 = 10_000;
+
+/// How many rows there are in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Count {
+    /// Exact up to [`COUNT_CAP`].
+    #[default]
+    Capped,
+    /// Exact, however long it takes.
+    Exact,
+    /// Not at all.
+    None,
+}
+
+/// What a client asks for.
+#[derive(Debug, Clone)]
+pub struct List {
+    /// Conditions.
+    pub filter: Filter,
+    /// Words that must all occur; empty for no search.
+    pub words: Vec<String>,
+    /// Order.
+    pub sort: Sort,
+    /// Rows per page.
+    pub limit: i64,
+    /// Rows to skip; deep pages use the cursor.
+    pub offset: i64,
+    /// Where the last page ended.
+    pub cursor: Option<Cursor>,
+    /// Whether to count.
+    pub count: Count,
+    /// The trash instead of the live records.
+    pub trash: bool,
+}
+
+/// One page.
+#[derive(Debug)]
+pub struct Page<R> {
+    /// The rows.
+    pub rows: Vec<R>,
+    /// How many there are in all; `None` when not counted.
+    pub total: Option<i64>,
+    /// Whether there are more than `total`.
+    pub total_is_lower_bound: bool,
+    /// Where the next page starts; `None` on the last one.
+    pub next_cursor: Option<String>,
+}
+
+impl List {
+    fn searches(&self) -> bool {
+        !self.words.is_empty()
+    }
+
+    /// Whether the search function itself can deliver the page: nothing narrows or reorders its hits.
+    fn search_alone(&self) -> bool {
+        self.filter.is_empty() && self.sort.is_newest() && self.offset == 0 && !self.trash
+    }
+
+    /// Conditions of every row of the list, without the owner's.
+    fn conditions(&self, me: &Principal) -> Sql {
+        let mut sql = Sql::new("tenant_id = ");
+        sql.bind(me.tenant().0).push(if self.trash { " AND deleted_at IS NOT NULL" } else { " AND deleted_at IS NULL" });
+        if !self.filter.is_empty() {
+            sql.push(" AND ").append(self.filter.sql());
+        }
+        if self.filter.is_empty() || self.filter.is_plain() { sql } else { sql.prepared_once() }
+    }
+
+    fn search<R: Record>(&self, limit: i64) -> Result<Sql, Error> {
+        let mut sql = Sql::new(format!("record_search('{}', ", R::DEF.table));
+        sql.bind(Bind::Texts(Some(self.words.clone()))).push(", ");
+        match self.cursor.as_ref().filter(|_| self.search_alone()) {
+            Some(c) => {
+                let at = c.values.first().cloned().flatten();
+                let at = at.filter(|t| super::value::timestamp(t).is_ok());
+                let at = at.ok_or_else(|| Error::parameter("cursor", "is not a cursor of this list"))?;
+                sql.bind(Bind::Text(Some(at), "timestamptz")).push(", ").bind(c.id)
+            }
+            None => sql.push("NULL, NULL"),
+        };
+        sql.push(format!(", {limit})"));
+        Ok(sql)
+    }
+
+    /// The page itself: one row more than asked for tells whether there is a next one.
+    fn select<R: Record>(&self, me: &Principal) -> Result<Sql, Error> {
+        let (columns, table) = (R::columns(), R::DEF.table);
+        let order = self.sort.order_by();
+        let after = match &self.cursor {
+            Some(c) => Some(self.sort.after(c)?),
+            None => None,
+        };
+        let mut conditions = self.conditions(me);
+        if self.searches() {
+            let cap = if self.search_alone() { self.limit + 1 } else { SEARCH_CAP };
+            conditions.push(" AND id IN (SELECT ").append(self.search::<R>(cap)?).push(")");
+        }
+        if let Some(after) = after {
+            conditions.push(" AND ").append(after);
+        }
+        let mut tail = Sql::new(format!("{order} LIMIT "));
+        tail.bind(Bind::Int(self.limit + 1)).push(" OFFSET ").bind(Bind::Int(self.offset));
+
+        // Two ordered reads merged: an OR of the two would read the tenant's whole index for somebody with few records.
+        // The merged arms keep the table's name, so that the select list fits both ways.
+        if let (true, Some(employee), true, false) =
+            (owns::<R>(me), me.employee(), self.sort.is_newest(), self.searches())
+        {
+            let mut sql = Sql::new(format!("SELECT {columns} FROM ("));
+            sql.append(self.arm(table, &conditions, &order, |s| {
+                s.push(" AND assigned_to = ").bind(employee);
+            }));
+            sql.push(" UNION ALL ");
+            sql.append(self.arm(table, &conditions, &order, |s| {
+                s.push(" AND created_by = ").bind(me.user().0);
+                s.push(" AND assigned_to IS DISTINCT FROM ").bind(employee);
+            }));
+            sql.push(format!(") AS {table}")).append(tail);
+            return Ok(sql);
+        }
+        let mut sql = Sql::new(format!("SELECT {columns} FROM {table} WHERE "));
+        sql.append(conditions);
+        scope::<R>(me, &mut sql);
+        sql.append(tail);
+        Ok(sql)
+    }
+
+    fn arm(&self, table: &str, conditions: &Sql, order: &str, whose: impl Fn(&mut Sql)) -> Sql {
+        let mut sql = Sql::new(format!("(SELECT * FROM {table} WHERE "));
+        sql.append(conditions.clone());
+        whose(&mut sql);
+        sql.push(format!("{order} LIMIT ")).bind(Bind::Int(self.limit + 1 + self.offset)).push(")");
+        sql
+    }
+
+    fn counting<R: Record>(&self, me: &Principal) -> Result<Option<Sql>, Error> {
+        let table = R::DEF.table;
+        let cap = match self.count {
+            Count::None => return Ok(None),
+            Count::Capped => format!(" LIMIT {}", COUNT_CAP + 1),
+            Count::Exact => String::new(),
+        };
+        if self.searches() && self.filter.is_empty() && !self.trash {
+            let most = if self.count == Count::Exact { i64::from(i32::MAX) } else { COUNT_CAP + 1 };
+            let mut sql = Sql::new(format!("SELECT record_search_count('{table}', "));
+            sql.bind(Bind::Texts(Some(self.words.clone()))).push(format!(", {most})::bigint"));
+            return Ok(Some(sql));
+        }
+        let mut sql = Sql::new(format!("SELECT count(*) FROM (SELECT FROM {table} WHERE "));
+        sql.append(self.conditions(me));
+        if self.searches() {
+            let mut everything = self.clone();
+            everything.cursor = None;
+            sql.push(" AND id IN (SELECT ").append(everything.search::<R>(SEARCH_CAP)?).push(")");
+        }
+        scope::<R>(me, &mut sql);
+        sql.push(format!("{cap}) AS counted"));
+        Ok(Some(sql))
+    }
+}
+
+/// Whether `me` sees only its own rows of `R`.
+fn owns<R: Record>(me: &Principal) -> bool {
+    R::DEF.owned && me.scope() == Scope::Own
+}
+
+/// Spells the owner's condition out: the policy has it too, but an index serves only what the query says itself.
+pub(crate) fn scope<R: Record>(me: &Principal, sql: &mut Sql) {
+    if owns::<R>(me) {
+        sql.push(" AND (created_by = ").bind(me.user().0);
+        if let Some(employee) = me.employee() {
+            sql.push(" OR assigned_to = ").bind(employee);
+        }
+        sql.push(")");
+    }
+}
+
+/// Runs a list.
+///
+/// # Errors
+/// 400 for a cursor of another order, 503 when the database is away.
+pub async fn record_list<R: Record>(db: &Db, me: &Principal, list: &List) -> Result<Page<R>, Error> {
+    let mut statements = vec![list.select::<R>(me)?];
+    statements.extend(list.counting::<R>(me)?);
+    let mut results = db.fetch(me, statements).await?.into_iter();
+    let rows = results.next().unwrap_or_default();
+    let mut rows = rows.iter().map(R::from_row).collect::<Result<Vec<R>, _>>().map_err(Error::internal)?;
+    let counted = results.next().and_then(|r| r.first().and_then(|row| row.get::<i64>(0).ok()));
+
+    let limit = usize::try_from(list.limit).unwrap_or(usize::MAX);
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    let next_cursor = if more { rows.last().map(|r| list.sort.cursor(r).encode()) } else { None };
+    let over = list.count == Count::Capped && counted.is_some_and(|n| n > COUNT_CAP);
+    let total = counted.map(|n| if over { COUNT_CAP } else { n });
+    Ok(Page { rows, total, total_is_lower_bound: over, next_cursor })
+}

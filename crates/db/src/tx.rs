@@ -1,0 +1,410 @@
+//! The only way to SQL: transactions that are bound to a role and, for tenant data, to one tenant.
+//!
+//! [`Db::read`] and [`Db::write`] need a [`Principal`]; [`Db::system`] needs a reason. The role, the tenant and the
+//! caller are set transaction-locally and travel in the same flight as `BEGIN` and the first statement; [`Db::fetch`]
+//! sends a whole read transaction in one flight.
+//!
+//! A flight is joined to its end and judged by every inner result: `COMMIT` after a failed statement answers "ok" for a
+//! rollback, and a flight that is dropped half-way leaves a transaction open (see [`crate::pool::Connection`]).
+
+use crate::{
+    error::{from_diesel, worth_a_retry},
+    pool::{self, Connection, Connector, DbConfig, Pool},
+    row::PgRow,
+    sql::{Bind, Sql},
+};
+use aisha_auth::{AccessLevel, Principal, Scope};
+use aisha_kernel::{Error, TenantId};
+use bb8::PooledConnection;
+use diesel_async::{AsyncConnectionCore, AsyncPgConnection, pooled_connection::PoolableConnection as _};
+use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture, future::join_all};
+use std::ops::{Deref, DerefMut};
+
+/// Rows of one statement.
+pub type Rows = Vec<PgRow>;
+
+/// The database, as one worker thread sees it.
+#[derive(Clone)]
+pub struct Db {
+    pool: Pool,
+}
+
+/// Facts of the request that end up in the audit log.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct RequestContext {
+    /// Id of the request, as in its response and its log line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// Address of the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip: Option<String>,
+    /// The client's `User-Agent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+}
+
+/// What a transaction runs as. Text values: an unset one is the empty string, which the SQL side reads as null.
+#[derive(Debug, Clone)]
+struct Settings {
+    role: &'static str,
+    tenant: String,
+    user: String,
+    employee: String,
+    department: String,
+    request: String,
+    read_only: bool,
+}
+
+fn text(id: Option<impl ToString>) -> String {
+    id.map(|i| i.to_string()).unwrap_or_default()
+}
+
+impl Settings {
+    fn of(me: &Principal, cx: &RequestContext, read_only: bool) -> Self {
+        let id = me.identity();
+        let mut request = serde_json::json!({ "role": id.role.as_str() });
+        if let Some(map) = request.as_object_mut()
+            && !read_only
+        {
+            if let Ok(serde_json::Value::Object(facts)) = serde_json::to_value(cx) {
+                map.extend(facts);
+            }
+            if me.impersonates() {
+                map.insert("impersonator".into(), me.user().to_string().into());
+            }
+        }
+        Self {
+            role: match me.scope() {
+                Scope::All => "aisha_all",
+                Scope::Department => "aisha_department",
+                Scope::Own => "aisha_own",
+            },
+            tenant: me.tenant().to_string(),
+            user: me.user().to_string(),
+            employee: text(me.employee()),
+            department: id.department.clone().unwrap_or_default(),
+            request: if read_only { String::new() } else { request.to_string() },
+            read_only: read_only || id.access == AccessLevel::Read,
+        }
+    }
+
+    fn system(tenant: Option<TenantId>, reason: &'static str, cx: &RequestContext, user: Option<uuid::Uuid>) -> Self {
+        let mut request = serde_json::to_value(cx).unwrap_or_default();
+        if let Some(map) = request.as_object_mut() {
+            map.insert("role".into(), "system".into());
+            map.insert("reason".into(), reason.into());
+        }
+        Self {
+            role: "aisha_system",
+            tenant: text(tenant),
+            user: text(user),
+            employee: String::new(),
+            department: String::new(),
+            request: request.to_string(),
+            read_only: false,
+        }
+    }
+
+    fn begin(&self) -> Sql {
+        Sql::new(if self.read_only { "BEGIN READ ONLY" } else { "BEGIN" })
+    }
+
+    fn set(&self) -> Sql {
+        let mut sql = Sql::new("SELECT set_config('app.current_tenant_id', ");
+        sql.bind(Bind::text(&self.tenant)).push(", true), set_config('app.current_user_id', ");
+        sql.bind(Bind::text(&self.user)).push(", true), set_config('app.current_employee_id', ");
+        sql.bind(Bind::text(&self.employee)).push(", true), set_config('app.current_department', ");
+        sql.bind(Bind::text(&self.department)).push(", true), set_config('app.request', ");
+        sql.bind(Bind::text(&self.request)).push(", true), set_config('role', ");
+        sql.bind(Bind::text(self.role)).push(", true)");
+        sql
+    }
+}
+
+type Flight<'c> = BoxFuture<'c, Result<Rows, diesel::result::Error>>;
+
+fn send<'c>(conn: &'c AsyncPgConnection, sql: Sql) -> Flight<'c> {
+    let mut conn: &'c AsyncPgConnection = conn;
+    let started = AsyncConnectionCore::load(&mut conn, sql);
+    async move { started.await?.map_ok(PgRow::new).try_collect().await }.boxed()
+}
+
+/// An open transaction. Statements go through [`Tx::rows`] and [`Tx::flight`], or, for diesel's DSL, [`Tx::conn`].
+pub struct Tx {
+    conn: PooledConnection<'static, Connector>,
+    settings: Settings,
+    begun: bool,
+    retry: bool,
+}
+
+impl Tx {
+    fn new(conn: PooledConnection<'static, Connector>, settings: Settings) -> Self {
+        Self { conn, settings, begun: false, retry: false }
+    }
+
+    /// Runs statements in one flight, in order; the first failure counts and the transaction can then only end.
+    ///
+    /// # Errors
+    /// What the first failing statement means to a client.
+    pub async fn flight(&mut self, statements: Vec<Sql>) -> Result<Vec<Rows>, Error> {
+        let opening = if self.begun { vec![] } else { vec![self.settings.begin(), self.settings.set()] };
+        let skip = opening.len();
+        self.begun = true;
+        let Connection { pg, in_transaction } = &mut *self.conn;
+        *in_transaction = true;
+        let pg: &AsyncPgConnection = pg;
+        let results = join_all(opening.into_iter().chain(statements).map(|sql| send(pg, sql))).await;
+        let mut rows = Vec::with_capacity(results.len());
+        for result in results {
+            match result {
+                Ok(r) => rows.push(r),
+                Err(e) => {
+                    self.retry = worth_a_retry(&e);
+                    return Err(from_diesel(e));
+                }
+            }
+        }
+        Ok(rows.split_off(skip))
+    }
+
+    /// Runs one statement.
+    ///
+    /// # Errors
+    /// What the failure means to a client.
+    pub async fn rows(&mut self, sql: Sql) -> Result<Rows, Error> {
+        Ok(self.flight(vec![sql]).await?.pop().unwrap_or_default())
+    }
+
+    /// The connection for hand-written diesel queries, inside the transaction.
+    ///
+    /// # Errors
+    /// When the transaction cannot be opened.
+    pub async fn conn(&mut self) -> Result<&mut AsyncPgConnection, Error> {
+        if !self.begun {
+            self.flight(vec![]).await?;
+        }
+        Ok(&mut self.conn.pg)
+    }
+
+    async fn end(&mut self, how: &'static str) -> Result<(), Error> {
+        if self.begun {
+            send(&self.conn.pg, Sql::new(how)).await.map_err(from_diesel)?;
+            self.conn.in_transaction = false;
+        }
+        Ok(())
+    }
+}
+
+/// A transaction that can see exactly one tenant, as its principal does.
+pub struct TenantTx {
+    tx: Tx,
+    principal: Principal,
+}
+
+impl TenantTx {
+    /// Whose transaction it is.
+    #[must_use]
+    pub fn principal(&self) -> &Principal {
+        &self.principal
+    }
+}
+
+impl Deref for TenantTx {
+    type Target = Tx;
+    fn deref(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+impl DerefMut for TenantTx {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.tx
+    }
+}
+
+/// A transaction of the platform itself, for what happens before anybody is signed in or beyond one tenant.
+/// On tenant tables it still sees only the tenant it names.
+pub struct SystemTx {
+    tx: Tx,
+}
+
+impl Deref for SystemTx {
+    type Target = Tx;
+    fn deref(&self) -> &Tx {
+        &self.tx
+    }
+}
+
+impl DerefMut for SystemTx {
+    fn deref_mut(&mut self) -> &mut Tx {
+        &mut self.tx
+    }
+}
+
+/// Why the platform itself acts; written to the audit log.
+#[derive(Debug, Clone, Default)]
+pub struct SystemReason {
+    /// A few words, such as `login`.
+    pub reason: &'static str,
+    /// The tenant whose tables are touched, if any.
+    pub tenant: Option<TenantId>,
+    /// The user on whose behalf it happens, if known.
+    pub user: Option<uuid::Uuid>,
+    /// The request.
+    pub request: RequestContext,
+}
+
+const ATTEMPTS: u32 = 3;
+
+macro_rules! run {
+    ($db:expr, $settings:expr, $wrap:expr, $f:expr) => {{
+        let mut attempt = 1;
+        loop {
+            let mut tx = $wrap(Tx::new($db.checkout().await?, $settings));
+            match $f(&mut tx).await {
+                Ok(value) => {
+                    tx.tx.end("COMMIT").await?;
+                    break Ok(value);
+                }
+                Err(e) => {
+                    let again = tx.tx.retry && attempt < ATTEMPTS;
+                    // When even this fails the connection keeps its mark and the pool drops it.
+                    if let Err(e) = tx.tx.end("ROLLBACK").await {
+                        tracing::debug!(error = %e, "rollback failed");
+                    }
+                    if !again {
+                        break Err(e);
+                    }
+                    attempt += 1;
+                }
+            }
+        }
+    }};
+}
+
+impl Db {
+    /// A pool for the calling thread; connects when first used.
+    ///
+    /// # Errors
+    /// When the URL cannot be read.
+    pub fn new(config: &DbConfig) -> Result<Self, pool::ConnectError> {
+        Ok(Self { pool: pool::build(config)? })
+    }
+
+    async fn checkout(&self) -> Result<PooledConnection<'static, Connector>, Error> {
+        loop {
+            let mut conn = self.pool.get_owned().await.map_err(|e| Error::unavailable("database", e))?;
+            if !conn.pg.is_broken() {
+                return Ok(conn);
+            }
+            // Closed while idle (a restarted server): dropped here, so that the next one is tried.
+            conn.in_transaction = true;
+        }
+    }
+
+    /// Runs `f` in a read-only transaction of `me`.
+    ///
+    /// # Errors
+    /// What `f` returns, or 503 when the database is away.
+    pub async fn read<R>(
+        &self,
+        me: &Principal,
+        f: impl AsyncFn(&mut TenantTx) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        let cx = RequestContext::default();
+        run!(self, Settings::of(me, &cx, true), |tx| TenantTx { tx, principal: me.clone() }, f)
+    }
+
+    /// Runs `f` in a transaction of `me`: commits on `Ok`, rolls back on `Err`. `f` runs again after a serialization
+    /// failure, a deadlock or a connection lost before the commit, so it must not act outside the transaction.
+    ///
+    /// # Errors
+    /// What `f` returns, or 503 when the database is away.
+    pub async fn write<R>(
+        &self,
+        me: &Principal,
+        cx: &RequestContext,
+        f: impl AsyncFn(&mut TenantTx) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        run!(self, Settings::of(me, cx, false), |tx| TenantTx { tx, principal: me.clone() }, f)
+    }
+
+    /// Runs `f` as the platform itself.
+    ///
+    /// # Errors
+    /// What `f` returns, or 503 when the database is away.
+    pub async fn system<R>(
+        &self,
+        why: &SystemReason,
+        f: impl AsyncFn(&mut SystemTx) -> Result<R, Error>,
+    ) -> Result<R, Error> {
+        run!(self, Settings::system(why.tenant, why.reason, &why.request, why.user), |tx| SystemTx { tx }, f)
+    }
+
+    /// Runs read-only statements of `me` as one transaction in one flight.
+    ///
+    /// # Errors
+    /// What the first failing statement means to a client, or 503 when the database is away.
+    pub async fn fetch(&self, me: &Principal, statements: Vec<Sql>) -> Result<Vec<Rows>, Error> {
+        let settings = Settings::of(me, &RequestContext::default(), true);
+        let mut attempt = 1;
+        loop {
+            let mut conn = self.checkout().await?;
+            conn.in_transaction = true;
+            let all = [settings.begin(), settings.set()].into_iter();
+            let all = all.chain(statements.iter().cloned()).chain([Sql::new("COMMIT")]);
+            let results = join_all(all.map(|sql| send(&conn.pg, sql))).await;
+            let mut rows = Vec::with_capacity(results.len());
+            let mut failure = None;
+            for result in results {
+                match result {
+                    Ok(r) => rows.push(r),
+                    Err(e) => {
+                        failure.get_or_insert(e);
+                    }
+                }
+            }
+            match failure {
+                None => {
+                    conn.in_transaction = false;
+                    rows.pop();
+                    return Ok(rows.split_off(2));
+                }
+                Some(e) if worth_a_retry(&e) && attempt < ATTEMPTS => attempt += 1,
+                Some(e) => return Err(from_diesel(e)),
+            }
+        }
+    }
+
+    /// Asks the server whether it is there.
+    ///
+    /// # Errors
+    /// 503 when it is not.
+    pub async fn ping(&self) -> Result<(), Error> {
+        let conn = self.checkout().await?;
+        send(&conn.pg, Sql::new("SELECT 1")).await.map(|_| ()).map_err(from_diesel)
+    }
+
+    /// Refuses a login that row-level security does not bind: a superuser, an owner of tables, `BYPASSRLS`, or one that
+    /// inherits the policy roles (it would see every tenant without ever choosing a role).
+    ///
+    /// # Errors
+    /// 500 naming every problem, or 503 when the database is away.
+    pub async fn verify_login(&self) -> Result<(), Error> {
+        let sql = Sql::new(
+            "SELECT CASE WHEN r.rolsuper THEN 'is a superuser' END, \
+                    CASE WHEN r.rolbypassrls THEN 'has BYPASSRLS' END, \
+                    CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.relowner = r.oid) THEN 'owns tables' END, \
+                    CASE WHEN r.rolinherit THEN 'inherits the rights of its roles (use NOINHERIT)' END \
+             FROM pg_roles r WHERE r.rolname = session_user",
+        );
+        let conn = self.checkout().await?;
+        let rows = send(&conn.pg, sql).await.map_err(from_diesel)?;
+        let problems: Vec<String> =
+            rows.iter().flat_map(|r| (0..4).filter_map(|i| r.get::<Option<String>>(i).ok().flatten())).collect();
+        if problems.is_empty() {
+            return Ok(());
+        }
+        Err(Error::internal(format!("the database login is not safe: it {}", problems.join(", it "))))
+    }
+}
