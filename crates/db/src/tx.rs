@@ -13,7 +13,7 @@ use crate::{
     row::PgRow,
     sql::{Bind, Sql},
 };
-use aisha_auth::{AccessLevel, Principal, Scope};
+use aisha_auth::{AccessLevel, Principal, Role, Scope};
 use aisha_kernel::{Error, TenantId};
 use bb8::PooledConnection;
 use diesel_async::{AsyncConnectionCore, AsyncPgConnection, pooled_connection::PoolableConnection as _};
@@ -88,16 +88,19 @@ impl Settings {
         }
     }
 
-    fn system(tenant: Option<TenantId>, reason: &'static str, cx: &RequestContext, user: Option<uuid::Uuid>) -> Self {
-        let mut request = serde_json::to_value(cx).unwrap_or_default();
+    fn system(why: &SystemReason) -> Self {
+        let mut request = serde_json::to_value(&why.request).unwrap_or_default();
         if let Some(map) = request.as_object_mut() {
-            map.insert("role".into(), "system".into());
-            map.insert("reason".into(), reason.into());
+            map.insert("role".into(), why.role.map_or("system", Role::as_str).into());
+            map.insert("reason".into(), why.reason.into());
+            if let (Some(Role::Superadmin), Some(_), Some(user)) = (why.role, why.tenant, why.user) {
+                map.insert("impersonator".into(), user.to_string().into());
+            }
         }
         Self {
             role: "aisha_system",
-            tenant: text(tenant),
-            user: text(user),
+            tenant: text(why.tenant),
+            user: text(why.user),
             employee: String::new(),
             department: String::new(),
             request: request.to_string(),
@@ -250,6 +253,8 @@ pub struct SystemReason {
     pub tenant: Option<TenantId>,
     /// The user on whose behalf it happens, if known.
     pub user: Option<uuid::Uuid>,
+    /// The role of that user; without one the audit log says `system`.
+    pub role: Option<Role>,
     /// The request.
     pub request: RequestContext,
 }
@@ -338,7 +343,7 @@ impl Db {
         why: &SystemReason,
         f: impl AsyncFn(&mut SystemTx) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        run!(self, Settings::system(why.tenant, why.reason, &why.request, why.user), |tx| SystemTx { tx }, f)
+        run!(self, Settings::system(why), |tx| SystemTx { tx }, f)
     }
 
     /// Runs read-only statements of `me` as one transaction in one flight.

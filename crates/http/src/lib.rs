@@ -8,9 +8,12 @@ pub mod envelope;
 pub mod error;
 pub mod health;
 pub mod middleware;
+pub mod principal;
+pub mod record;
 pub mod serve;
 
 pub use envelope::{created, ok};
 pub use error::{ApiError, ApiResult, configure};
 pub use middleware::{RequestFacts, RequestLog};
+pub use principal::{Caller, Doorkeeper};
 pub use serve::{Running, ServeOptions, serve};

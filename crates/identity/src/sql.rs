@@ -1,0 +1,51 @@
+//! Small helpers between rows, binds and the types of this crate.
+
+use aisha_db::{Bind, Column, PgRow, SystemReason, tx::{RequestContext, Rows}};
+use aisha_auth::Identity;
+use aisha_kernel::{Error, TenantId};
+use std::fmt::Write as _;
+use uuid::Uuid;
+
+/// The column at `index`; a wrong type is our mistake.
+pub(crate) fn col<T: Column>(row: &PgRow, index: usize) -> Result<T, Error> {
+    row.get(index).map_err(Error::internal)
+}
+
+/// The only row, or 404.
+pub(crate) fn one(rows: Rows) -> Result<PgRow, Error> {
+    rows.into_iter().next().ok_or_else(Error::not_found)
+}
+
+/// Bytes as hexadecimal text, for `decode(…, 'hex')`: statements bind no bytes.
+pub(crate) fn hex(bytes: &[u8]) -> Bind {
+    Bind::text(bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
+        // Writing to a string does not fail.
+        let _ = write!(s, "{b:02x}");
+        s
+    }))
+}
+
+/// JSON as a `jsonb` bind.
+pub(crate) fn json(value: &serde_json::Value) -> Bind {
+    Bind::Text(Some(value.to_string()), "jsonb")
+}
+
+/// A truth value.
+pub(crate) fn boolean(value: bool) -> Bind {
+    Bind::Text(Some(value.to_string()), "boolean")
+}
+
+/// Cuts what a client sent to what a column takes.
+pub(crate) fn cut(text: Option<&str>, chars: usize) -> Bind {
+    Bind::Text(text.map(|t| t.chars().take(chars).collect()), "text")
+}
+
+/// The platform acting for somebody who is signed in.
+pub(crate) fn acting(me: &Identity, reason: &'static str, tenant: Option<TenantId>, cx: &RequestContext) -> SystemReason {
+    SystemReason { reason, tenant, user: Some(me.user_id.0), role: Some(me.role), request: cx.clone() }
+}
+
+/// The id in the only row.
+pub(crate) fn id_of(rows: Rows) -> Result<Uuid, Error> {
+    col(&one(rows)?, 0)
+}
