@@ -8,6 +8,7 @@ pub mod envelope;
 pub mod error;
 pub mod health;
 pub mod middleware;
+pub mod openapi;
 pub mod principal;
 pub mod record;
 pub mod serve;

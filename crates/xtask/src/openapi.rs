@@ -12,7 +12,12 @@ type Service = (&'static str, fn() -> String);
 
 /// Every service with an API document. One more takes an optional dependency on it, its place in the `openapi` feature,
 /// and its entry here behind `#[cfg(feature = "openapi")]`.
-const SERVICES: &[Service] = &[];
+const SERVICES: &[Service] = &[
+    #[cfg(feature = "openapi")]
+    ("gateway", aisha_gateway::openapi_json),
+    #[cfg(feature = "openapi")]
+    ("crm-core", aisha_crm_core::openapi_json),
+];
 
 /// Writes or checks the document of every service.
 ///

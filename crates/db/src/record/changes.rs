@@ -46,11 +46,28 @@ impl Changes {
     /// # Errors
     /// 422 with a message for every field that does not fit.
     pub fn read(def: &'static RecordDef, body: &Map<String, Value>, mode: Mode) -> Result<Self, Error> {
+        Self::read_with(|name| def.field(name), def.fields, body, mode)
+    }
+
+    /// The same for a table that is no record type, by its own list of fields.
+    ///
+    /// # Errors
+    /// 422 with a message for every field that does not fit.
+    pub fn read_fields(fields: &'static [Field], body: &Map<String, Value>, mode: Mode) -> Result<Self, Error> {
+        Self::read_with(|name| fields.iter().find(|f| f.name == name || f.aliases.contains(&name)), fields, body, mode)
+    }
+
+    fn read_with(
+        find: impl Fn(&str) -> Option<&'static Field>,
+        fields: &'static [Field],
+        body: &Map<String, Value>,
+        mode: Mode,
+    ) -> Result<Self, Error> {
         let mut changes = Self::default();
         let mut problems = Vec::new();
         let mut seen: Vec<&'static str> = Vec::new();
         for (key, v) in body {
-            let Some(field) = def.field(key) else {
+            let Some(field) = find(key) else {
                 if !IGNORED.contains(&key.as_str()) {
                     problems.push(FieldError::new(key, "is not a field of this record"));
                 }
@@ -70,7 +87,7 @@ impl Changes {
             }
         }
         if mode == Mode::Create {
-            let missing = def.fields.iter().filter(|f| f.required && !f.read_only && !seen.contains(&f.name));
+            let missing = fields.iter().filter(|f| f.required && !f.read_only && !seen.contains(&f.name));
             problems.extend(missing.map(|f| FieldError::new(f.name, "is required")));
         }
         if problems.is_empty() { Ok(changes) } else { Err(Error::validation(problems)) }
@@ -128,6 +145,11 @@ impl Changes {
         self.set.push((field.name, parsed));
     }
 
+    /// Takes out the values that `pick` chooses, for columns that are not simply assigned.
+    pub fn take(&mut self, mut pick: impl FnMut(&'static str, &Parsed) -> bool) {
+        self.set.retain(|(column, value)| !pick(column, value));
+    }
+
     /// Whether nothing would be written.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -141,6 +163,33 @@ impl Changes {
             Parsed::Value(Bind::Text(Some(s), _)) if *c == column => Some(s.as_str()),
             _ => None,
         })
+    }
+
+    /// `(a, b) VALUES (1, 2)` for an INSERT of the given columns only, after `fixed` ones.
+    #[must_use]
+    pub fn values(&self, fixed: Vec<(&'static str, Bind)>) -> Sql {
+        let fixed: Vec<(&'static str, Parsed)> = fixed.into_iter().map(|(c, b)| (c, Parsed::Value(b))).collect();
+        let all: Vec<&(&'static str, Parsed)> = fixed.iter().chain(&self.set).collect();
+        let columns: Vec<&str> = all.iter().map(|(c, _)| *c).collect();
+        let mut sql = Sql::new(format!("({}) VALUES (", columns.join(", ")));
+        for (i, (_, value)) in all.into_iter().enumerate() {
+            sql.push(if i > 0 { ", " } else { "" });
+            push_value(&mut sql, value);
+        }
+        sql.push(")");
+        sql.prepared_once()
+    }
+
+    /// `a = 1, b = 2` for an UPDATE.
+    #[must_use]
+    pub fn assignments(&self) -> Sql {
+        let mut sql = Sql::new("");
+        for (i, (column, value)) in self.set.iter().enumerate() {
+            sql.push(if i > 0 { ", " } else { "" }).push(format!("{column} = "));
+            push_value(&mut sql, value);
+        }
+        // Few shapes for one column, countless for many.
+        if self.set.len() <= 1 { sql } else { sql.prepared_once() }
     }
 
     /// Whether a value for the column was given.

@@ -122,10 +122,7 @@ pub async fn record_update<R: Record>(
         };
     }
     let mut sql = Sql::new(format!("UPDATE {} SET ", R::DEF.table));
-    for (i, (column, value)) in changes.set.iter().enumerate() {
-        sql.push(if i > 0 { ", " } else { "" }).push(format!("{column} = "));
-        push_value(&mut sql, value);
-    }
+    sql.append(changes.assignments());
     if !custom.is_empty() {
         let (gone, kept): (Vec<_>, Vec<_>) = custom.into_iter().partition(|(_, v)| v.is_null());
         sql.push(if changes.set.is_empty() { "" } else { ", " }).push("custom_fields = (custom_fields || ");
@@ -139,8 +136,6 @@ pub async fn record_update<R: Record>(
     }
     super::list::scope::<R>(tx.principal(), &mut sql);
     sql.push(format!(" RETURNING {}", R::columns()));
-    // Few shapes for one column, countless for many.
-    let sql = if changes.set.len() <= 1 { sql } else { sql.prepared_once() };
 
     // The references first: an update makes its own values current.
     let mut flight: Vec<Sql> = changes.reference_check(Some((R::DEF.table, id))).into_iter().collect();

@@ -1,0 +1,199 @@
+//! Making users, with the employee that comes with them.
+
+use super::{User, UserInput, by_id, from_rows, invalid_tenant};
+use crate::{
+    hashing,
+    sql::{acting, boolean, col, json},
+};
+use aisha_auth::{AccessLevel, Action, Identity, Role};
+use aisha_db::{Bind, Db, RequestContext, Sql, SystemReason, SystemTx};
+use aisha_kernel::{Error, Patch, TenantId, new_id};
+use serde_json::json as value;
+use uuid::Uuid;
+
+/// Makes a user. `tenant` is the one the request names outside the body. A user of a tenant gets an employee record: the
+/// live one with the same e-mail address and no user yet, else a new one.
+///
+/// # Errors
+/// 403 without the right, for a role above one's own or another tenant; 409 naming `email`; 422 naming the field.
+pub async fn create(
+    db: &Db,
+    me: &Identity,
+    mut input: UserInput,
+    tenant: Option<TenantId>,
+    cx: &RequestContext,
+) -> Result<User, Error> {
+    me.require("users", Action::Create)?;
+    let role = input.role.map_or(Role::Employee, |r| r.resolve(None));
+    if role > me.role {
+        return Err(Error::forbidden("You may not give a role above your own."));
+    }
+    let tenant = home(me, role, &input.tenant_id, tenant)?;
+    let password_hash = match input.password.take() {
+        Some(password) => Some(hashing::hash(password).await?),
+        None => None,
+    };
+    let new = New { id: new_id(), tenant, role, password_hash, input, created_by: Some(me.user_id.0) };
+    let why = acting(me, "user created", tenant, cx);
+    db.system(&why, async |tx: &mut SystemTx| new.insert(tx).await).await
+}
+
+/// Where a new user of this role belongs.
+fn home(
+    me: &Identity,
+    role: Role,
+    in_body: &Patch<Uuid>,
+    in_query: Option<TenantId>,
+) -> Result<Option<TenantId>, Error> {
+    let in_body = in_body.value().copied().map(TenantId);
+    if role == Role::Superadmin {
+        return match in_body {
+            None => Ok(None),
+            Some(_) => Err(Error::invalid("tenant_id", "must be empty: a superadmin belongs to no tenant")),
+        };
+    }
+    if let (Some(a), Some(b)) = (in_body, in_query)
+        && a != b
+    {
+        return Err(Error::invalid("tenant_id", "differs between query and body"));
+    }
+    match (me.tenant_id, in_body.or(in_query)) {
+        (Some(own), asked) if asked.is_none_or(|t| t == own) => Ok(Some(own)),
+        (Some(_), _) => Err(invalid_tenant()),
+        (None, Some(asked)) => Ok(Some(asked)),
+        (None, None) => Err(Error::invalid("tenant_id", "is required: everybody but a superadmin belongs to a tenant")),
+    }
+}
+
+struct New {
+    id: Uuid,
+    tenant: Option<TenantId>,
+    role: Role,
+    password_hash: Option<String>,
+    input: UserInput,
+    created_by: Option<Uuid>,
+}
+
+impl New {
+    fn email(&self) -> &str {
+        self.input.email.as_deref().unwrap_or_default()
+    }
+
+    async fn insert(&self, tx: &mut SystemTx) -> Result<User, Error> {
+        tx.rows(self.statement()).await?;
+        if let Some(tenant) = self.tenant {
+            self.employ(tx, tenant).await?;
+        }
+        from_rows(tx.rows(by_id(self.id)).await?)
+    }
+
+    fn statement(&self) -> Sql {
+        let i = &self.input;
+        let empty = value!({});
+        let text = |t: Option<&String>| Bind::text(t.map(String::as_str).unwrap_or_default());
+        let mut sql = Sql::new(
+            "INSERT INTO users (id, tenant_id, email, password_hash, password_changed_at, first_name, last_name, role, \
+             access_level, can_use_softphone, is_active, deactivated_at, navigation_permissions, custom_roles, \
+             metadata, created_by) VALUES (",
+        );
+        sql.bind(self.id).push(", ").bind(Bind::Uuid(self.tenant.map(|t| t.0))).push(", ");
+        sql.bind(Bind::text(self.email())).push(", ");
+        sql.bind(Bind::Text(self.password_hash.clone(), "text"));
+        sql.push(if self.password_hash.is_some() { ", now(), " } else { ", NULL, " });
+        sql.bind(text(i.first_name.as_ref())).push(", ").bind(text(i.last_name.as_ref())).push(", ");
+        sql.bind(Bind::text(self.role.as_str())).push(", ");
+        sql.bind(Bind::text(access(i.access_level.unwrap_or(AccessLevel::ReadWrite)))).push(", ");
+        sql.bind(boolean(i.can_use_softphone.unwrap_or(false))).push(", ");
+        let active = i.is_active.unwrap_or(true);
+        sql.bind(boolean(active)).push(if active { ", NULL, " } else { ", now(), " });
+        sql.bind(json(i.navigation_permissions.as_ref().unwrap_or(&empty))).push(", ");
+        sql.bind(Bind::Texts(Some(i.custom_roles.clone().unwrap_or_default()))).push(", ");
+        sql.bind(json(i.metadata.as_ref().unwrap_or(&empty))).push(", ").bind(Bind::Uuid(self.created_by)).push(")");
+        sql
+    }
+
+    async fn employ(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<(), Error> {
+        let mut sql = match colleague(tx, tenant, self.email()).await? {
+            Some((_, Some(_))) => return Err(email_taken()),
+            Some((employee, None)) => {
+                let mut sql = Sql::new("UPDATE employees SET user_id = ");
+                sql.bind(self.id).push(" WHERE id = ").bind(employee);
+                sql
+            }
+            None => {
+                // An employee has both names; where one is missing, the address says more than a dash.
+                let local = self.email().split('@').next().unwrap_or_default();
+                let name = |n: Option<&String>| n.filter(|n| !n.is_empty()).map_or(local, String::as_str).to_owned();
+                let mut sql =
+                    Sql::new("INSERT INTO employees (tenant_id, id, user_id, first_name, last_name, email, created_by) VALUES (");
+                sql.bind(tenant.0).push(", ").bind(new_id()).push(", ").bind(self.id).push(", ");
+                sql.bind(Bind::text(name(self.input.first_name.as_ref()))).push(", ");
+                sql.bind(Bind::text(name(self.input.last_name.as_ref()))).push(", ");
+                sql.bind(Bind::text(self.email())).push(", ").bind(Bind::Uuid(self.created_by)).push(")");
+                return tx.rows(sql).await.map(drop);
+            }
+        };
+        sql.push(" AND tenant_id = ").bind(tenant.0);
+        tx.rows(sql).await.map(drop)
+    }
+}
+
+/// The live employee of the tenant with this address, and its user.
+pub(super) async fn colleague(
+    tx: &mut SystemTx,
+    tenant: TenantId,
+    email: &str,
+) -> Result<Option<(Uuid, Option<Uuid>)>, Error> {
+    let mut sql = Sql::new("SELECT id, user_id FROM employees WHERE deleted_at IS NULL AND tenant_id = ");
+    sql.bind(tenant.0).push(" AND email = ").bind(Bind::text(email)).push(" FOR UPDATE");
+    let rows = tx.rows(sql).await?;
+    rows.first().map(|row| Ok((col(row, 0)?, col(row, 1)?))).transpose()
+}
+
+pub(super) fn email_taken() -> Error {
+    Error::conflict("Another record already has this email.").field("email", "is already taken")
+}
+
+pub(super) fn access(level: AccessLevel) -> &'static str {
+    match level {
+        AccessLevel::Read => "read",
+        AccessLevel::ReadWrite => "read_write",
+    }
+}
+
+/// What became of the first superadmin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Superadmin {
+    /// It was made.
+    Created,
+    /// Somebody already has the address; nothing was changed.
+    Exists,
+}
+
+/// Makes a superadmin from the command line, where there is nobody yet to ask for leave.
+///
+/// # Errors
+/// 422 for an address or password that cannot be used; 503 when the database is away.
+pub async fn create_superadmin(db: &Db, email: &str, password: &str) -> Result<Superadmin, Error> {
+    let mut input = UserInput::parse(
+        &value!({ "email": email, "password": password, "first_name": "Super", "last_name": "Admin" }),
+        true,
+    )?;
+    let why = SystemReason { reason: "command line", ..SystemReason::default() };
+    let mut sql = Sql::new("SELECT id FROM users WHERE email = ");
+    sql.bind(Bind::text(input.email.clone().unwrap_or_default()));
+    if !db.system(&why, async |tx: &mut SystemTx| tx.rows(sql.clone()).await).await?.is_empty() {
+        return Ok(Superadmin::Exists);
+    }
+    let password_hash = hashing::hash(input.password.take().unwrap_or_default()).await?;
+    let new = New {
+        id: new_id(),
+        tenant: None,
+        role: Role::Superadmin,
+        password_hash: Some(password_hash),
+        input,
+        created_by: None,
+    };
+    db.system(&why, async |tx: &mut SystemTx| new.insert(tx).await).await?;
+    Ok(Superadmin::Created)
+}

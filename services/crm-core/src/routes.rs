@@ -1,0 +1,33 @@
+//! The routes of crm-core.
+
+mod custom_fields;
+mod exports;
+mod imports;
+mod tenants;
+
+use actix_web::web::ServiceConfig;
+
+macro_rules! mount_records {
+    ($($record:path),+ $(,)?) => {
+        /// Names of the record types, as in `custom_fields.entity`.
+        pub(crate) const ENTITIES: &[&str] = &[$(<$record as aisha_db::record::Record>::DEF.name),+];
+
+        fn records(cfg: &mut ServiceConfig) {
+            $(
+                // Before the generic routes: `import` and `export` are no ids.
+                imports::routes::<$record>(cfg);
+                exports::routes::<$record>(cfg);
+                aisha_http::record::routes::<$record>(cfg);
+            )+
+        }
+    };
+}
+aisha_crm::records!(mount_records);
+
+/// Mounts everything.
+pub fn configure(cfg: &mut ServiceConfig) {
+    tenants::routes(cfg);
+    custom_fields::routes(cfg);
+    imports::log_routes(cfg);
+    records(cfg);
+}
