@@ -9,10 +9,11 @@ pub mod migrate;
 pub mod pool;
 pub mod record;
 pub mod row;
+pub mod schema;
 pub mod sql;
 pub mod tx;
 
 pub use pool::DbConfig;
-pub use row::{Column, Json, PgRow};
+pub use row::{Column, Decoded, Json, PgRow};
 pub use sql::{Bind, Sql};
 pub use tx::{Db, RequestContext, SystemReason, SystemTx, TenantTx};

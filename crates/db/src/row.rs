@@ -14,6 +14,9 @@ use uuid::Uuid;
 
 type Inner = <AsyncPgConnection as AsyncConnectionCore>::Row<'static, 'static>;
 
+/// A decoded value, or why it does not fit its type.
+pub type Decoded<T> = deserialize::Result<T>;
+
 /// One row.
 pub struct PgRow(Inner);
 

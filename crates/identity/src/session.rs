@@ -327,11 +327,16 @@ pub async fn list(db: &Db, me: &Identity, user: Option<Uuid>) -> Result<Vec<Sess
         .collect()
 }
 
+fn only_people(me: &Identity) -> Result<(), Error> {
+    if me.grants.is_some() { Err(Error::forbidden("An API key may not end sessions.")) } else { Ok(()) }
+}
+
 /// Ends one session: one's own, or for an admin one of its tenant.
 ///
 /// # Errors
-/// 404 when there is no such live session that the caller may see.
+/// 403 for an API key; /// 404 when there is no such live session that the caller may see.
 pub async fn revoke(db: &Db, me: &Identity, sid: Uuid, cx: &RequestContext) -> Result<(), Error> {
+    only_people(me)?;
     let mut sql = Sql::new("s.id = ");
     sql.bind(sid).push(" AND (s.user_id = ").bind(me.user_id.0);
     if me.require("users", Action::Update).is_ok() {
@@ -348,8 +353,9 @@ pub async fn revoke(db: &Db, me: &Identity, sid: Uuid, cx: &RequestContext) -> R
 /// Ends all of one's own sessions but the current one; returns their ids.
 ///
 /// # Errors
-/// 503 when the database is away.
+/// 403 for an API key; /// 503 when the database is away.
 pub async fn revoke_others(db: &Db, me: &Identity, cx: &RequestContext) -> Result<Vec<Uuid>, Error> {
+    only_people(me)?;
     let mut sql = Sql::new("s.user_id = ");
     sql.bind(me.user_id.0).push(" AND s.id <> ").bind(me.sid);
     end(db, &acting(me, "sessions revoked", None, cx), sql, "revoked", Some(me), cx).await

@@ -2,15 +2,18 @@
 
 use aisha_auth::{Action, Identity, Principal, Role};
 use aisha_db::{
-    Bind, Db, Json, PgRow, RequestContext, Sql, SystemReason,
+    Bind, Db, Json, PgRow, RequestContext, Sql, SystemReason, SystemTx,
     record::{
         Changes,
         changes::Mode,
         field::{Field, choice, integer, json, text, url},
         value::Parsed,
     },
+    schema::tenant,
 };
 use aisha_kernel::{Error, ErrorCode, FieldError, TenantId, new_id};
+use diesel::QueryDsl as _;
+use diesel_async::RunQueryDsl as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -284,6 +287,20 @@ pub async fn tenant_list(
         Ok((rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?, total))
     })
     .await
+}
+
+/// Every tenant's id, for work that goes through them one by one.
+///
+/// # Errors
+/// 503 when the database is away.
+pub async fn tenant_ids(tx: &mut SystemTx) -> Result<Vec<TenantId>, Error> {
+    let ids: Vec<Uuid> = tenant::table
+        .select(tenant::id)
+        .order(tenant::id)
+        .load(tx.conn().await?)
+        .await
+        .map_err(aisha_db::error::from_diesel)?;
+    Ok(ids.into_iter().map(TenantId).collect())
 }
 
 /// Changes a tenant. Its admins change its configuration; status and plan are the superadmin's.

@@ -1,1 +1,16 @@
-//! In preparation.
+//! What integration tests are made of: the test stack's addresses, services on free ports, fresh tenants with one user of
+//! each role, and a client for each of them.
+//!
+//! Belongs here: fixtures. Does not belong here: assertions about a feature (those are in `tests/`).
+
+// This crate is test code: a fixture that cannot be made is a failed test.
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a fixture that fails is a failed test")]
+
+pub mod client;
+pub mod database;
+pub mod fixture;
+pub mod stack;
+
+pub use client::{Client, Reply};
+pub use fixture::{Person, TestTenant};
+pub use stack::Stack;

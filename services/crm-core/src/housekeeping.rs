@@ -3,6 +3,7 @@
 
 use aisha_db::{Db, Sql, SystemReason, record::Record};
 use aisha_kernel::{Error, TenantId};
+use aisha_tenancy::tenant::tenant_ids;
 use std::time::Duration;
 
 /// Between two rounds. Several replicas may do the same work; it is idempotent and small.
@@ -30,12 +31,7 @@ fn why(tenant: Option<TenantId>) -> SystemReason {
 /// 503 when the database is away.
 pub async fn round(db: &Db) -> Result<(), Error> {
     db.system(&why(None), async |tx| tx.rows(Sql::new("SELECT ensure_partitions()")).await.map(|_| ())).await?;
-    let tenants = db
-        .system(&why(None), async |tx| {
-            let rows = tx.rows(Sql::new("SELECT id FROM tenant ORDER BY id")).await?;
-            rows.iter().map(|r| r.get(0).map(TenantId)).collect::<Result<Vec<_>, _>>().map_err(Error::internal)
-        })
-        .await?;
+    let tenants = db.system(&why(None), async |tx| tenant_ids(tx).await).await?;
     for tenant in tenants {
         for sql in CHORES {
             loop {

@@ -1,1 +1,82 @@
-//! In preparation.
+//! The only door of the platform: sign-in, sessions, API keys, users, limits, the API's documentation, and the way to
+//! the services behind it.
+//!
+//! Belongs here: what happens to a request before a service sees it, and the routes of accounts.
+//! Does not belong here: records and their rules; SQL (accounts have theirs in `aisha-identity`).
+
+pub mod auth;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod door;
+pub mod headers;
+pub mod limits;
+pub mod proxy;
+pub mod rotate_keys;
+pub mod routes;
+pub mod state;
+pub mod upstream;
+
+pub use routes::docs::openapi_json;
+
+use actix_cors::Cors;
+use actix_web::{
+    App, Error,
+    body::MessageBody,
+    dev::{ServiceFactory, ServiceRequest, ServiceResponse},
+    http::Method,
+    middleware::from_fn,
+    web::Data,
+};
+use aisha_http::{RequestLog, Running, ServeOptions, serve};
+use config::Config;
+use state::{Shared, Worker};
+use std::{net::TcpListener, sync::Arc};
+
+/// The app of one worker.
+#[must_use]
+pub fn app(
+    shared: &Arc<Shared>,
+) -> App<
+    impl ServiceFactory<
+        ServiceRequest,
+        Config = (),
+        Response = ServiceResponse<impl MessageBody + use<>>,
+        Error = Error,
+        InitError = (),
+    > + use<>,
+> {
+    #[expect(clippy::expect_used, reason = "run() has made a worker of the same settings before")]
+    let worker = Worker::new(shared).expect("a worker");
+    // The last one is the outermost.
+    App::new()
+        .configure(routes::configure(&worker))
+        .app_data(Data::new(worker))
+        .wrap(from_fn(door::door))
+        .wrap(cors(&shared.config))
+        .wrap(RequestLog::new("gateway"))
+}
+
+fn cors(config: &Config) -> Cors {
+    let cors = Cors::default()
+        .allowed_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
+        .allow_any_header()
+        .expose_headers([
+            "etag", "location", "retry-after", "x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining",
+            "content-disposition",
+        ])
+        .supports_credentials()
+        .max_age(3600);
+    config.allowed_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
+}
+
+/// Serves until the process is told to stop, or until the answer is. Needs a Tokio runtime.
+///
+/// # Errors
+/// When a setting cannot be used or the socket cannot be served.
+pub fn run(config: Config, listener: TcpListener, options: &ServeOptions) -> anyhow::Result<Running> {
+    let shared = Shared::new(config)?;
+    // Finds out here, where it can be said, what would fail on every worker.
+    Worker::new(&shared)?;
+    Ok(serve(listener, options, move || app(&shared))?)
+}

@@ -119,7 +119,7 @@ pub async fn forward(
     let uri = worker.proxy.uri(upstream, path)?;
     let token = caller.internal_token(&worker.shared.auth.internal, upstream)?;
     let address = RequestFacts::of(&request).and_then(|f| f.client_ip()).unwrap_or_else(|| peer.0.ip());
-    let mut send = Send { request: &request, worker: &worker, upstream, uri, head: outgoing(&request, token, address) };
+    let send = Send { request: &request, worker: &worker, upstream, uri, token, address };
     let answer = match body {
         Body::None => send.without_body().await?,
         Body::Some { length, limit } => send.with_body(payload, length, limit).await?,
@@ -171,19 +171,20 @@ struct Send<'a> {
     worker: &'a Worker,
     upstream: Upstream,
     uri: Uri,
-    head: HeaderMap,
+    token: HeaderValue,
+    address: IpAddr,
 }
 
-type Upstreamed = ClientResponse<PLACEHOLDER>;
+type Upstreamed = ClientResponse;
 
 impl Send<'_> {
     fn start(&self) -> awc::ClientRequest {
         let mut out = self.worker.proxy.client.request(self.request.method().clone(), self.uri.clone()).no_decompress();
-        *out.headers_mut() = self.head.clone();
+        *out.headers_mut() = outgoing(self.request, self.token.clone(), self.address);
         out
     }
 
-    async fn without_body(&mut self) -> Result<Upstreamed, Error> {
+    async fn without_body(&self) -> Result<Upstreamed, Error> {
         // A connection may close just when it is used again; a read can be repeated.
         let repeatable = matches!(*self.request.method(), Method::GET | Method::HEAD);
         let first = timeout(ANSWER_TIMEOUT, self.start().send()).await.map_err(|_| late(self.upstream))?;
@@ -196,7 +197,7 @@ impl Send<'_> {
         }
     }
 
-    async fn with_body(&mut self, payload: web::Payload, length: Option<u64>, limit: u64) -> Result<Upstreamed, Error> {
+    async fn with_body(&self, payload: web::Payload, length: Option<u64>, limit: u64) -> Result<Upstreamed, Error> {
         let exceeded = Rc::new(Cell::new(false));
         let stream = limited(payload, limit, Rc::clone(&exceeded));
         let out = self.start();

@@ -74,7 +74,7 @@ pub trait Record: Serialize + Sized + 'static {
     ///
     /// # Errors
     /// When a column is missing or has another type.
-    fn from_row(row: &PgRow) -> diesel::deserialize::Result<Self>;
+    fn from_row(row: &PgRow) -> crate::Decoded<Self>;
 
     /// The id.
     fn id(&self) -> Uuid;
@@ -157,9 +157,10 @@ macro_rules! record {
                 &COLUMNS
             }
 
-            fn from_row(row: &$crate::PgRow) -> diesel::deserialize::Result<Self> {
+            fn from_row(row: &$crate::PgRow) -> $crate::Decoded<Self> {
                 let mut at = 0usize..;
                 let mut next = || at.next().unwrap_or(usize::MAX);
+                let created;
                 Ok(Self {
                     id: row.get(next())?,
                     tenant_id: row.get(next())?,
@@ -168,11 +169,14 @@ macro_rules! record {
                     custom_fields: row.get(next())?,
                     is_test_data: row.get(next())?,
                     created_by: row.get(next())?,
-                    created_at: row.get(next())?,
-                    created_date: row.get(next().saturating_sub(1))?,
-                    updated_at: row.get(next().saturating_sub(1))?,
-                    deleted_at: row.get(next().saturating_sub(1))?,
-                    version: row.get(next().saturating_sub(1))?,
+                    created_at: {
+                        created = row.get(next())?;
+                        created
+                    },
+                    created_date: created,
+                    updated_at: row.get(next())?,
+                    deleted_at: row.get(next())?,
+                    version: row.get(next())?,
                 })
             }
 

@@ -176,6 +176,15 @@ pub async fn read(db: &Db, me: &Identity, id: Uuid) -> Result<User, Error> {
     db.system(&why, async |tx: &mut SystemTx| from_rows(tx.rows(by_id(id)).await?)).await
 }
 
+/// Who is signed in.
+///
+/// # Errors
+/// 503 when the database is away.
+pub async fn myself(db: &Db, me: &Identity) -> Result<User, Error> {
+    let why = acting(me, "myself", me.tenant_id, &RequestContext::default());
+    db.system(&why, async |tx: &mut SystemTx| from_rows(tx.rows(by_id(me.user_id.0)).await?)).await
+}
+
 /// The tenant of a user that the caller may see, or 404. An employee row shows only in a transaction that names its
 /// tenant, so this comes first when somebody from above the tenants asks.
 async fn tenant_of(db: &Db, me: &Identity, id: Uuid) -> Result<Option<TenantId>, Error> {

@@ -7,7 +7,7 @@ use super::Package;
 pub const FILE: &str = "crates/xtask/src/arch/rules.rs";
 
 /// Domains know each other only through a service or an event, and neither HTTP nor the broker nor Redis.
-const DOMAINS: &[&str] = &["aisha-crm", "aisha-identity"];
+const DOMAINS: &[&str] = &["aisha-crm", "aisha-identity", "aisha-tenancy"];
 
 /// Never part of what runs.
 pub const TOOLS: &[&str] = &["aisha-testkit", "xtask"];
@@ -15,7 +15,9 @@ pub const TOOLS: &[&str] = &["aisha-testkit", "xtask"];
 /// Each crate and the crates of the workspace that it may depend on.
 pub const ARROWS: &[(Source, Targets)] = &[
     (Source::Crates(&["aisha-kernel"]), Targets::Only(&[])),
-    (Source::Crates(&["aisha-auth", "aisha-config", "aisha-telemetry"]), Targets::Only(&["aisha-kernel"])),
+    (Source::Crates(&["aisha-auth", "aisha-config"]), Targets::Only(&["aisha-kernel"])),
+    // Takes its settings as the section that `config` reads.
+    (Source::Crates(&["aisha-telemetry"]), Targets::Only(&["aisha-config", "aisha-kernel"])),
     (Source::Crates(&["aisha-cache", "aisha-db"]), Targets::Only(&["aisha-auth", "aisha-kernel"])),
     (Source::Crates(DOMAINS), Targets::Only(&["aisha-auth", "aisha-db", "aisha-kernel"])),
     (
@@ -45,7 +47,7 @@ pub const EXTERNAL: &[External] = &[
     },
     External {
         libraries: &["diesel", "diesel-async"],
-        who: Who::AllBut(&["aisha-db", "aisha-crm", "aisha-identity", "aisha-testkit", "xtask"]),
+        who: Who::AllBut(&["aisha-db", "aisha-crm", "aisha-identity", "aisha-tenancy", "aisha-testkit", "xtask"]),
         reason: "SQL belongs to aisha-db and the domains",
     },
 ];

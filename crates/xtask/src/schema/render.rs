@@ -57,7 +57,7 @@ fn one_table(table: &Table) -> anyhow::Result<String> {
 fn diesel_type(table: &str, column: &Column) -> anyhow::Result<String> {
     let plain = match column.sql_type.as_str() {
         "uuid" => "Uuid",
-        "text" => "Text",
+        "text" | "character varying" => "Text",
         "smallint" => "Int2",
         "integer" => "Int4",
         "bigint" => "Int8",

@@ -1,0 +1,181 @@
+//! User accounts, for admins.
+
+use super::{
+    docs::{Deleted, ErrorBody, Success, UserBody},
+    query::{TenantQuery, tenant},
+};
+use crate::{
+    auth::Caller,
+    state::{Worker, request_context},
+};
+use actix_web::{
+    HttpRequest,
+    web::{self, Data, Path, Query, ServiceConfig},
+};
+use aisha_http::{ApiResult, body::Json, created, ok};
+use aisha_identity::user::{self, User, UserInput, UserPage, UserQuery};
+use serde::Deserialize;
+use serde_json::Value;
+use utoipa::IntoParams;
+use uuid::Uuid;
+
+/// The routes.
+pub fn configure(cfg: &mut ServiceConfig) {
+    cfg.service(web::resource("/api/users").route(web::get().to(list)).route(web::post().to(create))).service(
+        web::resource("/api/users/{id}")
+            .route(web::get().to(read))
+            .route(web::put().to(update))
+            .route(web::patch().to(patch))
+            .route(web::delete().to(delete)),
+    );
+}
+
+/// Which users.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// At most this many, 1 to 200; 50 by default.
+    limit: Option<i64>,
+    /// After this many.
+    offset: Option<i64>,
+    /// Of this tenant; a superadmin sees all without it.
+    tenant_id: Option<String>,
+    /// `superadmin`, `admin`, `manager` or `employee`.
+    role: Option<String>,
+    /// With exactly this address.
+    email: Option<String>,
+    /// Active or not.
+    is_active: Option<bool>,
+    /// With this text in name or address.
+    q: Option<String>,
+}
+
+/// Users, newest first.
+#[utoipa::path(get, path = "/api/users", operation_id = "users_list", tag = "users", params(ListQuery),
+    responses((status = 200, description = "A page", body = Success<UserPage>),
+        (status = 400, description = "A parameter is not valid", body = ErrorBody),
+        (status = 401, description = "No valid credential", body = ErrorBody),
+        (status = 403, description = "Not an admin, or another tenant", body = ErrorBody),
+        (status = 429, description = "Too many requests", body = ErrorBody),
+        (status = 503, description = "The database is away", body = ErrorBody)))]
+pub async fn list(worker: Data<Worker>, caller: Caller, query: Query<ListQuery>) -> ApiResult {
+    let q = query.into_inner();
+    let role = q.role.as_deref().map(str::parse).transpose().map_err(|_| {
+        aisha_kernel::Error::parameter("role", "must be superadmin, admin, manager or employee")
+    })?;
+    let query = UserQuery {
+        limit: q.limit,
+        offset: q.offset,
+        tenant: tenant(q.tenant_id.as_deref())?,
+        role,
+        email: q.email,
+        is_active: q.is_active,
+        q: q.q,
+    };
+    Ok(ok(user::list(&worker.db, caller.identity(), &query).await?))
+}
+
+/// Makes a user, with its employee record.
+#[utoipa::path(post, path = "/api/users", operation_id = "users_create", tag = "users", params(TenantQuery),
+    request_body = UserBody,
+    responses((status = 201, description = "The user", body = Success<User>),
+        (status = 400, description = "Not JSON, or a tenant that is no UUID", body = ErrorBody),
+        (status = 401, description = "No valid credential", body = ErrorBody),
+        (status = 403, description = "Not an admin, a role above one's own, or another tenant", body = ErrorBody),
+        (status = 409, description = "The e-mail address is taken", body = ErrorBody),
+        (status = 422, description = "Fields are not valid", body = ErrorBody),
+        (status = 429, description = "Too many requests", body = ErrorBody),
+        (status = 503, description = "The database is away", body = ErrorBody)))]
+pub async fn create(
+    request: HttpRequest,
+    worker: Data<Worker>,
+    caller: Caller,
+    query: Query<TenantQuery>,
+    body: Json<Value>,
+) -> ApiResult {
+    let input = UserInput::parse(&body.0, true)?;
+    let cx = request_context(&request)?;
+    let user = user::create(&worker.db, caller.identity(), input, query.tenant()?, &cx).await?;
+    let location = format!("/api/users/{}", user.id);
+    Ok(created(user, &location))
+}
+
+/// One user; everybody may read the own account.
+#[utoipa::path(get, path = "/api/users/{id}", operation_id = "users_read", tag = "users",
+    params(("id" = Uuid, Path, description = "The user")),
+    responses((status = 200, description = "The user", body = Success<User>),
+        (status = 400, description = "The id is no UUID", body = ErrorBody),
+        (status = 401, description = "No valid credential", body = ErrorBody),
+        (status = 403, description = "Not an admin", body = ErrorBody),
+        (status = 404, description = "No such user", body = ErrorBody),
+        (status = 429, description = "Too many requests", body = ErrorBody),
+        (status = 503, description = "The database is away", body = ErrorBody)))]
+pub async fn read(worker: Data<Worker>, caller: Caller, id: Path<Uuid>) -> ApiResult {
+    Ok(ok(user::read(&worker.db, caller.identity(), id.into_inner()).await?))
+}
+
+/// Changes what is sent. `is_active` false ends the user's sessions, and so does a new password.
+#[utoipa::path(put, path = "/api/users/{id}", operation_id = "users_update", tag = "users",
+    params(("id" = Uuid, Path, description = "The user")), request_body = UserBody,
+    responses((status = 200, description = "The user", body = Success<User>),
+        (status = 400, description = "Not JSON, or an id that is no UUID", body = ErrorBody),
+        (status = 401, description = "No valid credential", body = ErrorBody),
+        (status = 403, description = "Not an admin, somebody above, or one's own role", body = ErrorBody),
+        (status = 404, description = "No such user", body = ErrorBody),
+        (status = 409, description = "The e-mail address is taken, or the last superadmin", body = ErrorBody),
+        (status = 422, description = "Fields are not valid", body = ErrorBody),
+        (status = 429, description = "Too many requests", body = ErrorBody),
+        (status = 503, description = "The database is away", body = ErrorBody)))]
+pub async fn update(
+    request: HttpRequest,
+    worker: Data<Worker>,
+    caller: Caller,
+    id: Path<Uuid>,
+    body: Json<Value>,
+) -> ApiResult {
+    let id = id.into_inner();
+    let input = UserInput::parse(&body.0, false)?;
+    let user = user::update(&worker.db, caller.identity(), id, input, &request_context(&request)?).await?;
+    worker.shared.auth.forget_user(id);
+    Ok(ok(user))
+}
+
+/// The same as PUT: absent fields stay as they are in both.
+#[utoipa::path(patch, path = "/api/users/{id}", operation_id = "users_patch", tag = "users",
+    params(("id" = Uuid, Path, description = "The user")), request_body = UserBody,
+    responses((status = 200, description = "The user", body = Success<User>),
+        (status = 400, description = "Not JSON, or an id that is no UUID", body = ErrorBody),
+        (status = 401, description = "No valid credential", body = ErrorBody),
+        (status = 403, description = "Not an admin, somebody above, or one's own role", body = ErrorBody),
+        (status = 404, description = "No such user", body = ErrorBody),
+        (status = 409, description = "The e-mail address is taken, or the last superadmin", body = ErrorBody),
+        (status = 422, description = "Fields are not valid", body = ErrorBody),
+        (status = 429, description = "Too many requests", body = ErrorBody),
+        (status = 503, description = "The database is away", body = ErrorBody)))]
+pub async fn patch(
+    request: HttpRequest,
+    worker: Data<Worker>,
+    caller: Caller,
+    id: Path<Uuid>,
+    body: Json<Value>,
+) -> ApiResult {
+    update(request, worker, caller, id, body).await
+}
+
+/// Deactivates: the user can no longer sign in. PUT with `is_active` true takes it back.
+#[utoipa::path(delete, path = "/api/users/{id}", operation_id = "users_delete", tag = "users",
+    params(("id" = Uuid, Path, description = "The user")),
+    responses((status = 200, description = "Deactivated", body = Success<Deleted>),
+        (status = 400, description = "The id is no UUID", body = ErrorBody),
+        (status = 401, description = "No valid credential", body = ErrorBody),
+        (status = 403, description = "Not an admin, somebody above, or oneself", body = ErrorBody),
+        (status = 404, description = "No such user", body = ErrorBody),
+        (status = 409, description = "The last active superadmin", body = ErrorBody),
+        (status = 429, description = "Too many requests", body = ErrorBody),
+        (status = 503, description = "The database is away", body = ErrorBody)))]
+pub async fn delete(request: HttpRequest, worker: Data<Worker>, caller: Caller, id: Path<Uuid>) -> ApiResult {
+    let id = id.into_inner();
+    user::deactivate(&worker.db, caller.identity(), id, &request_context(&request)?).await?;
+    worker.shared.auth.forget_user(id);
+    Ok(ok(Deleted { id }))
+}
