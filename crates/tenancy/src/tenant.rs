@@ -13,7 +13,6 @@ use aisha_db::{
 };
 use aisha_kernel::{Error, ErrorCode, FieldError, TenantId, new_id};
 use diesel::QueryDsl as _;
-use diesel_async::RunQueryDsl as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -294,10 +293,8 @@ pub async fn tenant_list(
 /// # Errors
 /// 503 when the database is away.
 pub async fn tenant_ids(tx: &mut SystemTx) -> Result<Vec<TenantId>, Error> {
-    let ids: Vec<Uuid> = tenant::table
-        .select(tenant::id)
-        .order(tenant::id)
-        .load(tx.conn().await?)
+    let all = tenant::table.select(tenant::id).order(tenant::id);
+    let ids: Vec<Uuid> = diesel_async::RunQueryDsl::load(all, tx.conn().await?)
         .await
         .map_err(aisha_db::error::from_diesel)?;
     Ok(ids.into_iter().map(TenantId).collect())
