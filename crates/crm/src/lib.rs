@@ -4,11 +4,13 @@
 //! deleting one (`ops`). Does not belong here: HTTP, and anything that the generic record path does for every record.
 
 pub mod account;
+pub mod bizdev_source;
 pub mod contact;
 pub mod employee;
 pub mod ops;
 
 pub use account::Account;
+pub use bizdev_source::BizdevSource;
 pub use contact::Contact;
 pub use employee::Employee;
 
@@ -17,6 +19,6 @@ pub use employee::Employee;
 #[macro_export]
 macro_rules! records {
     ($callback:ident) => {
-        $callback! { $crate::Account, $crate::Contact, $crate::Employee }
+        $callback! { $crate::Account, $crate::BizdevSource, $crate::Contact, $crate::Employee }
     };
 }
