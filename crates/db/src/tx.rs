@@ -298,7 +298,7 @@ impl Db {
 
     async fn checkout(&self) -> Result<PooledConnection<'static, Connector>, Error> {
         loop {
-            let mut conn = self.pool.get_owned().await.map_err(|e| Error::unavailable("database", e))?;
+            let mut conn = self.pool.get().await?;
             if !conn.pg.is_broken() {
                 return Ok(conn);
             }

@@ -10,7 +10,10 @@ static SLOTS: Semaphore = Semaphore::const_new(4);
 /// Hashes a password that the rule has accepted.
 pub(crate) async fn hash(password: String) -> Result<String, Error> {
     let _slot = SLOTS.acquire().await.map_err(Error::internal)?;
-    spawn_blocking(move || password::hash(&password)).await.map_err(Error::internal)?.map_err(|e| Error::internal(e.to_string()))
+    spawn_blocking(move || password::hash(&password))
+        .await
+        .map_err(Error::internal)?
+        .map_err(|e| Error::internal(e.to_string()))
 }
 
 /// Whether the password is the one behind the hash; takes its time also when there is none.

@@ -243,7 +243,8 @@ async fn end_reused(
     tenant: Option<Uuid>,
     cx: &RequestContext,
 ) -> Result<(), Error> {
-    let mut sql = Sql::new("UPDATE sessions SET revoked_at = now(), revoked_reason = 'refresh token reused' WHERE id = ");
+    let mut sql =
+        Sql::new("UPDATE sessions SET revoked_at = now(), revoked_reason = 'refresh token reused' WHERE id = ");
     sql.bind(session);
     let entry = Entry {
         action: "USER_LOGOUT",
@@ -307,7 +308,8 @@ pub async fn list(db: &Db, me: &Identity, user: Option<Uuid>) -> Result<Vec<Sess
         }
         _ => me.user_id.0,
     };
-    let mut sql = Sql::new("SELECT id, ip, user_agent, created_at, last_used_at, expires_at FROM sessions WHERE user_id = ");
+    let mut sql =
+        Sql::new("SELECT id, ip, user_agent, created_at, last_used_at, expires_at FROM sessions WHERE user_id = ");
     sql.bind(user).push(" AND revoked_at IS NULL AND expires_at > now() ORDER BY last_used_at DESC, id LIMIT 200");
     let why = acting(me, "sessions", None, &RequestContext::default());
     let rows = db.system(&why, async |tx: &mut SystemTx| tx.rows(sql.clone()).await).await?;

@@ -1,7 +1,10 @@
 //! Small helpers between rows, binds and the types of this crate.
 
-use aisha_db::{Bind, Column, PgRow, SystemReason, tx::{RequestContext, Rows}};
 use aisha_auth::Identity;
+use aisha_db::{
+    Bind, Column, PgRow, SystemReason,
+    tx::{RequestContext, Rows},
+};
 use aisha_kernel::{Error, TenantId};
 use std::fmt::Write as _;
 use uuid::Uuid;
@@ -41,7 +44,12 @@ pub(crate) fn cut(text: Option<&str>, chars: usize) -> Bind {
 }
 
 /// The platform acting for somebody who is signed in.
-pub(crate) fn acting(me: &Identity, reason: &'static str, tenant: Option<TenantId>, cx: &RequestContext) -> SystemReason {
+pub(crate) fn acting(
+    me: &Identity,
+    reason: &'static str,
+    tenant: Option<TenantId>,
+    cx: &RequestContext,
+) -> SystemReason {
     SystemReason { reason, tenant, user: Some(me.user_id.0), role: Some(me.role), request: cx.clone() }
 }
 

@@ -12,7 +12,6 @@ use aisha_db::{
     schema::tenant,
 };
 use aisha_kernel::{Error, ErrorCode, FieldError, TenantId, new_id};
-use diesel::QueryDsl as _;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
@@ -293,7 +292,8 @@ pub async fn tenant_list(
 /// # Errors
 /// 503 when the database is away.
 pub async fn tenant_ids(tx: &mut SystemTx) -> Result<Vec<TenantId>, Error> {
-    let all = tenant::table.select(tenant::id).order(tenant::id);
+    // Spelled out: with diesel's traits in scope, `first()` of any list here would mean theirs.
+    let all = diesel::QueryDsl::order(diesel::QueryDsl::select(tenant::table, tenant::id), tenant::id);
     let ids: Vec<Uuid> = diesel_async::RunQueryDsl::load(all, tx.conn().await?)
         .await
         .map_err(aisha_db::error::from_diesel)?;

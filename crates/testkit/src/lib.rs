@@ -4,7 +4,7 @@
 //! Belongs here: fixtures. Does not belong here: assertions about a feature (those are in `tests/`).
 
 // This crate is test code: a fixture that cannot be made is a failed test.
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a fixture that fails is a failed test")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a fixture that fails is a failed test")]
 
 pub mod client;
 pub mod database;

@@ -10,8 +10,7 @@ use actix_web::{
     http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
 };
 use aisha_auth::{
-    Identity,
-    api_key,
+    Identity, api_key,
     token::{AccessKeys, InternalSigner},
 };
 use aisha_db::Db;
@@ -76,7 +75,8 @@ impl Caller {
             return Ok(token.clone());
         }
         let token = signer.mint(self.identity(), upstream.name()).map_err(Error::internal)?;
-        let mut value = HeaderValue::from_maybe_shared(bytes::Bytes::from(token)).map_err(|e| Error::internal(e.to_string()))?;
+        let mut value =
+            HeaderValue::from_maybe_shared(bytes::Bytes::from(token)).map_err(|e| Error::internal(e.to_string()))?;
         value.set_sensitive(true);
         Ok(slot.map_or_else(|| value.clone(), |slot| slot.get_or_init(|| value.clone()).clone()))
     }

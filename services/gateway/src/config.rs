@@ -113,7 +113,8 @@ fn origins(env: &Env) -> Vec<String> {
     all.extend(env.optional_url("FRONTEND_URL", &["http", "https"]));
     let mut all: Vec<String> = all.into_iter().map(|o| o.trim_end_matches('/').to_owned()).collect();
     for origin in &all {
-        let after_scheme = origin.split_once("://").filter(|(s, _)| matches!(*s, "http" | "https")).map(|(_, rest)| rest);
+        let after_scheme =
+            origin.split_once("://").filter(|(s, _)| matches!(*s, "http" | "https")).map(|(_, rest)| rest);
         if after_scheme.is_none_or(|host| host.is_empty() || host.contains(['/', '*'])) {
             env.problem("ALLOWED_ORIGINS", "must be origins such as https://crm.example.com; there is no wildcard");
         }
@@ -145,7 +146,12 @@ mod tests {
         ]);
         let text = Config::read(&env).unwrap_err().to_string();
         for name in [
-            "JWT_SECRET", "INTERNAL_SIGNING_KEY", "DATABASE_URL", "REDIS_URL", "TRUSTED_PROXIES", "ALLOWED_ORIGINS",
+            "JWT_SECRET",
+            "INTERNAL_SIGNING_KEY",
+            "DATABASE_URL",
+            "REDIS_URL",
+            "TRUSTED_PROXIES",
+            "ALLOWED_ORIGINS",
             "RATE_LIMIT_MAX",
         ] {
             assert!(text.contains(name), "{name} in {text}");

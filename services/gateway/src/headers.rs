@@ -9,15 +9,32 @@ use std::net::IpAddr;
 
 /// Ends at each hop.
 const HOP_BY_HOP: &[&str] = &[
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer",
-    "transfer-encoding", "upgrade",
+    "connection",
+    "keep-alive",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
 ];
 
 /// Not passed on to services, beside those that end at each hop. The client and the server of the next hop make their
 /// own `Host`, `Content-Length` and `Expect`.
 const KEPT_BACK: &[&str] = &[
-    "authorization", "content-length", "cookie", "expect", "forwarded", "host", "true-client-ip", "x-api-key",
-    "x-client-ip", "x-internal-token", "x-real-ip", "x-request-id",
+    "authorization",
+    "content-length",
+    "cookie",
+    "expect",
+    "forwarded",
+    "host",
+    "true-client-ip",
+    "x-api-key",
+    "x-client-ip",
+    "x-internal-token",
+    "x-real-ip",
+    "x-request-id",
 ];
 
 /// Beginnings of names that claim an identity or an address.

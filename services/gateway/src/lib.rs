@@ -62,7 +62,12 @@ fn cors(config: &Config) -> Cors {
         .allowed_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_any_header()
         .expose_headers([
-            "etag", "location", "retry-after", "x-request-id", "x-ratelimit-limit", "x-ratelimit-remaining",
+            "etag",
+            "location",
+            "retry-after",
+            "x-request-id",
+            "x-ratelimit-limit",
+            "x-ratelimit-remaining",
             "content-disposition",
         ])
         .supports_credentials()

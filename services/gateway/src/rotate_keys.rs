@@ -79,7 +79,8 @@ fn assignment(line: &str) -> Option<(&str, &str)> {
 
 /// The last value of a name that is not empty, without quotes or comment.
 fn value_of(text: &str, name: &str) -> Option<String> {
-    let raw = text.lines().filter_map(assignment).filter(|(n, _)| *n == name).map(|(_, value)| value).next_back()?.trim();
+    let raw =
+        text.lines().filter_map(assignment).filter(|(n, _)| *n == name).map(|(_, value)| value).next_back()?.trim();
     let value = match raw.chars().next() {
         Some(quote @ ('"' | '\'')) => raw.get(1..)?.split(quote).next()?,
         _ => raw.split(" #").next()?.trim(),

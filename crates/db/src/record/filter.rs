@@ -234,14 +234,18 @@ fn bind(field: Option<&'static Field>, key: &str, v: &Value) -> Result<Bind, Err
         // A custom field is compared as JSON: numbers as numbers, texts as texts.
         return match v {
             Value::Object(_) | Value::Array(_) => Err(bad(format!("{key} takes a plain value"))),
-            _ => Ok(Bind::Text(Some(v.to_string().replace("\\u0000", "")), "jsonb")),
+            Value::String(s) if s.contains('\0') => Err(bad(format!("{key} must not contain NUL characters"))),
+            _ => Ok(Bind::Text(Some(v.to_string()), "jsonb")),
         };
     };
+    if field.kind == Kind::Tags {
+        return match v.as_str() {
+            Some(s) if !s.contains('\0') => Ok(Bind::text(s)),
+            _ => Err(bad(format!("{key} is compared with texts"))),
+        };
+    }
     if v.is_null() {
         return Ok(Bind::Text(None, field.sql_type()));
-    }
-    if let (Kind::Tags, Some(s)) = (field.kind, v.as_str()) {
-        return Ok(Bind::text(s.replace('\0', "")));
     }
     // Values from a query string are texts whatever the field holds.
     let parsed = match v.as_str() {
@@ -284,25 +288,36 @@ fn comparison(column: &str, op: &Op) -> Option<Sql> {
         Op::Ne(v) => sql.push(" IS DISTINCT FROM ").bind(v.clone()),
         Op::In(values) if values.is_empty() => return Some(Sql::new("false")),
         Op::Nin(values) if values.is_empty() => return Some(Sql::new("true")),
-        Op::In(values) => {
-            sql.push(" IN (");
-            list(&mut sql, values);
-            sql.push(")")
-        }
-        Op::Nin(values) => {
-            sql.push(" NOT IN (");
-            list(&mut sql, values);
-            sql.push(format!(") OR {column} IS NULL)"));
-            let mut whole = Sql::new("(");
-            whole.append(sql);
-            return Some(whole);
-        }
+        Op::In(values) | Op::Nin(values) => return Some(among(column, values, matches!(op, Op::Nin(_)))),
         Op::Compare(op, v) => sql.push(format!(" {op} ")).bind(v.clone()),
         Op::Exists(true) => sql.push(" IS NOT NULL"),
         Op::Exists(false) => sql.push(" IS NULL"),
         Op::Contains(_) | Op::All(_) => return None,
     };
     Some(sql)
+}
+
+/// `IN` and `NOT IN`, where null is a value like any other.
+fn among(column: &str, values: &[Bind], none_of: bool) -> Sql {
+    let (nulls, given): (Vec<Bind>, Vec<Bind>) = values.iter().cloned().partition(is_null);
+    let mut sql = Sql::new(match (none_of, given.is_empty()) {
+        (false, true) => return Sql::new(format!("{column} IS NULL")),
+        (true, true) => return Sql::new(format!("{column} IS NOT NULL")),
+        (false, false) => format!("({column} IN ("),
+        (true, false) => format!("({column} NOT IN ("),
+    });
+    list(&mut sql, &given);
+    sql.push(match (none_of, nulls.is_empty()) {
+        (false, true) => "))".to_owned(),
+        (false, false) | (true, true) => format!(") OR {column} IS NULL)"),
+        (true, false) => format!(") AND {column} IS NOT NULL)"),
+    });
+    sql
+}
+
+/// SQL null, or the null of JSON, which a custom field without a value equals.
+fn is_null(value: &Bind) -> bool {
+    value.is_null() || matches!(value, Bind::Text(Some(s), "jsonb") if s == "null")
 }
 
 fn contains(text: &str, needle: &str) -> Sql {
@@ -335,7 +350,7 @@ fn column_sql(name: &'static str, op: &Op) -> Sql {
             sql
         }
         ("tags", Op::Exists(yes)) => Sql::new(if *yes { "tags <> '{}'" } else { "tags = '{}'" }),
-        (_, Op::In(values) | Op::Nin(values)) if matches!(values.first(), Some(Bind::Int(_))) => {
+        (_, Op::In(values) | Op::Nin(values)) if values.iter().any(|v| matches!(v, Bind::Int(_))) => {
             comparison(&format!("{name}_minor"), op).unwrap_or_else(|| Sql::new("true"))
         }
         (_, Op::Contains(needle)) => contains(name, needle),

@@ -6,6 +6,7 @@ use super::{
     page::Sort,
 };
 use crate::{
+    row::Column as _,
     sql::{Bind, Sql},
     tx::Db,
 };
@@ -89,7 +90,7 @@ impl List {
         match self.cursor.as_ref().filter(|_| self.search_alone()) {
             Some(c) => {
                 let at = c.values.first().cloned().flatten();
-                let at = at.filter(|t| super::value::timestamp(t).is_ok());
+                let at = at.and_then(|t| super::value::timestamp(&t).ok()).and_then(|t| t.cursor_text());
                 let at = at.ok_or_else(|| Error::parameter("cursor", "is not a cursor of this list"))?;
                 sql.bind(Bind::Text(Some(at), "timestamptz")).push(", ").bind(c.id)
             }

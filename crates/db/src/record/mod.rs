@@ -194,6 +194,11 @@ macro_rules! record {
                     return self.$field.cursor_text();
                 } )+
                 match field {
+                    "tenant_id" => self.tenant_id.cursor_text(),
+                    "is_test_data" => self.is_test_data.cursor_text(),
+                    "created_by" => self.created_by.cursor_text(),
+                    "deleted_at" => self.deleted_at.cursor_text(),
+                    "version" => self.version.cursor_text(),
                     "created_at" => self.created_at.cursor_text(),
                     "updated_at" => self.updated_at.cursor_text(),
                     _ => None,

@@ -80,7 +80,7 @@ impl Sort {
         let dir = |d: bool| if d { "DESC" } else { "ASC" };
         let mut out = String::from(" ORDER BY ");
         for k in &self.keys {
-            let nulls = if k.field.nullable() && !k.field.read_only { " NULLS LAST" } else { "" };
+            let nulls = if k.field.nullable() { " NULLS LAST" } else { "" };
             out.push_str(&format!("{} {}{nulls}, ", k.field.selected(), dir(k.descending)));
         }
         out.push_str(&format!("id {}", dir(self.id_descending())));
@@ -102,7 +102,7 @@ impl Sort {
             return Err(Error::parameter("cursor", "belongs to another sort order"));
         }
         let sign = |descending| if descending { " < " } else { " > " };
-        let not_null = self.keys.iter().all(|k| !k.field.nullable() || k.field.read_only);
+        let not_null = self.keys.iter().all(|k| !k.field.nullable());
         if let ([key], [Some(value)], true) = (self.keys.as_slice(), cursor.values.as_slice(), not_null) {
             // One row comparison, which the index serves as one range.
             let mut sql = Sql::new(format!("({}, id){}(", key.field.selected(), sign(key.descending)));
@@ -135,10 +135,12 @@ fn bind(key: &SortKey, text: &str) -> Result<Bind, Error> {
     if key.field.kind == super::Kind::Money {
         return text.parse().map(Bind::Int).map_err(|_| odd());
     }
+    // A text compares as it is stored: it may be older than today's rules.
+    if key.field.sql_type() == "text" {
+        return if text.contains('\0') { Err(odd()) } else { Ok(Bind::text(text)) };
+    }
     match super::value::parse_text(key.field, text) {
         Ok(super::value::Parsed::Value(b)) => Ok(b),
-        // Stored values may be older than today's rules; as text they still compare.
-        _ if key.field.sql_type() == "text" && !text.contains('\0') => Ok(Bind::text(text)),
         _ => Err(odd()),
     }
 }

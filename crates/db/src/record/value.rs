@@ -4,7 +4,7 @@ use super::field::{Field, Kind};
 use crate::sql::Bind;
 use aisha_kernel::{FieldError, money::Money};
 use serde_json::Value;
-use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::{Date, OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, macros::format_description};
 use uuid::Uuid;
 
 /// A value that fits its column.
@@ -50,14 +50,22 @@ fn is_url(s: &str) -> bool {
 
 /// A day: `2026-11-21`.
 pub fn date(s: &str) -> Result<Date, String> {
-    Date::parse(s, format_description!("[year]-[month]-[day]")).map_err(|_| "must be a date such as 2026-11-21".into())
+    // Postgres has no year 0, and writes those before it in another way.
+    Date::parse(s, format_description!("[year]-[month]-[day]"))
+        .ok()
+        .filter(|d| d.year() > 0)
+        .ok_or_else(|| "must be a date such as 2026-11-21".into())
 }
 
 /// An instant: RFC 3339, or a day, which means its beginning in UTC.
 pub fn timestamp(s: &str) -> Result<OffsetDateTime, String> {
+    // In UTC, because Postgres takes no offset beyond 15:59.
     OffsetDateTime::parse(s, &Rfc3339)
-        .or_else(|_| date(s).map(|d| d.midnight().assume_utc()))
-        .map_err(|_: String| "must be a time such as 2026-11-21T09:30:00Z".into())
+        .ok()
+        .and_then(|t| t.checked_to_offset(UtcOffset::UTC))
+        .or_else(|| date(s).ok().map(|d| d.midnight().assume_utc()))
+        .filter(|t| (1..=9999).contains(&t.year()))
+        .ok_or_else(|| "must be a time such as 2026-11-21T09:30:00Z".into())
 }
 
 /// The E.164 form of a number that is *possible* (right length for its country), if one can be made. Numbers without a

@@ -124,8 +124,9 @@ impl New {
                 // An employee has both names; where one is missing, the address says more than a dash.
                 let local = self.email().split('@').next().unwrap_or_default();
                 let name = |n: Option<&String>| n.filter(|n| !n.is_empty()).map_or(local, String::as_str).to_owned();
-                let mut sql =
-                    Sql::new("INSERT INTO employees (tenant_id, id, user_id, first_name, last_name, email, created_by) VALUES (");
+                let mut sql = Sql::new(
+                    "INSERT INTO employees (tenant_id, id, user_id, first_name, last_name, email, created_by) VALUES (",
+                );
                 sql.bind(tenant.0).push(", ").bind(new_id()).push(", ").bind(self.id).push(", ");
                 sql.bind(Bind::text(name(self.input.first_name.as_ref()))).push(", ");
                 sql.bind(Bind::text(name(self.input.last_name.as_ref()))).push(", ");

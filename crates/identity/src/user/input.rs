@@ -89,10 +89,12 @@ impl UserInput {
     /// One field. The outer error ends the parsing, the inner one is this field's problem.
     fn field(&mut self, name: &str, v: &Value, problems: &mut Vec<FieldError>) -> Result<Result<(), String>, Error> {
         let result = match name {
-            "email" => text(v, 320).and_then(|s| {
-                let s = s.to_lowercase();
-                if is_email(&s) { Ok(s) } else { Err("must be an e-mail address".into()) }
-            }).map(|s| self.email = Some(s)),
+            "email" => text(v, 320)
+                .and_then(|s| {
+                    let s = s.to_lowercase();
+                    if is_email(&s) { Ok(s) } else { Err("must be an e-mail address".into()) }
+                })
+                .map(|s| self.email = Some(s)),
             "tenant_id" => match v {
                 Value::Null => {
                     self.tenant_id = Patch::Null;
@@ -112,11 +114,7 @@ impl UserInput {
                 }
                 None => Err("must be a text".into()),
             },
-            "access_level" => match v.as_str() {
-                Some("read") => Ok(self.access_level = Some(AccessLevel::Read)),
-                Some("read_write") => Ok(self.access_level = Some(AccessLevel::ReadWrite)),
-                _ => Err("must be read or read_write".into()),
-            },
+            "access_level" => access(v).map(|a| self.access_level = Some(a)),
             "can_use_softphone" => truth(v).map(|b| self.can_use_softphone = Some(b)),
             "is_active" => truth(v).map(|b| self.is_active = Some(b)),
             "navigation_permissions" => object(v).map(|o| self.navigation_permissions = Some(o)),
@@ -185,6 +183,14 @@ fn text(v: &Value, longest: usize) -> Result<String, String> {
     Ok(s.to_owned())
 }
 
+fn access(v: &Value) -> Result<AccessLevel, String> {
+    match v.as_str() {
+        Some("read") => Ok(AccessLevel::Read),
+        Some("read_write") => Ok(AccessLevel::ReadWrite),
+        _ => Err("must be read or read_write".into()),
+    }
+}
+
 fn truth(v: &Value) -> Result<bool, String> {
     v.as_bool().ok_or_else(|| "must be true or false".into())
 }
@@ -227,7 +233,16 @@ mod tests {
         all.sort();
         assert_eq!(
             all,
-            ["access_level", "custom_roles", "email", "is_active", "navigation_permissions", "nonsense", "password", "role"]
+            [
+                "access_level",
+                "custom_roles",
+                "email",
+                "is_active",
+                "navigation_permissions",
+                "nonsense",
+                "password",
+                "role"
+            ]
         );
         assert_eq!(fields(&json!({}), true), ["email"]);
         assert!(UserInput::parse(&json!({}), false).is_ok());

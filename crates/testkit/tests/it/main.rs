@@ -1,4 +1,9 @@
 //! Integration tests over the real Postgres, Redis and RabbitMQ of the test stack, one module per area.
 
+mod catalogue;
+mod concurrency;
+mod isolation;
 mod migrations;
+mod mutations;
+mod properties;
 mod records;

@@ -191,7 +191,8 @@ pub async fn change_password(
 ) -> ApiResult {
     let me = caller.identity();
     // Guessing the current password is guessing a password, whoever holds the session.
-    let address = RequestFacts::of(&request).and_then(|f| f.client_ip()).ok_or_else(|| Error::internal("no address"))?;
+    let address =
+        RequestFacts::of(&request).and_then(|f| f.client_ip()).ok_or_else(|| Error::internal("no address"))?;
     let attempt = worker.limits.check_login(address, &me.user_id.to_string()).await?;
     let (body, cx) = (body.0, request_context(&request)?);
     user::change_password(&worker.db, me, &body.current_password, &body.new_password, &cx).await?;
@@ -202,11 +203,8 @@ pub async fn change_password(
 
 /// The refresh token of a request: the body's, else the cookie's.
 fn refresh_token(request: &HttpRequest, body: &Bytes) -> Result<Option<String>, Error> {
-    let body: RefreshBody = if body.iter().all(u8::is_ascii_whitespace) {
-        RefreshBody::default()
-    } else {
-        aisha_http::body::parse(body)?
-    };
+    let body: RefreshBody =
+        if body.iter().all(u8::is_ascii_whitespace) { RefreshBody::default() } else { aisha_http::body::parse(body)? };
     Ok(body.refresh_token.or_else(|| request.cookie(COOKIE).map(|c| c.value().to_owned())))
 }
 

@@ -167,24 +167,27 @@ static MERGED: LazyLock<Bytes> = LazyLock::new(|| {
 fn merge(all: &mut Value, service: Value) {
     let Value::Object(mut service) = service else { return };
     if let Some(Value::Object(paths)) = service.remove("paths") {
-        extend(&mut all["paths"], paths);
+        extend(all, &["paths"], paths);
     }
     if let Some(Value::Object(components)) = service.remove("components") {
         for (kind, entries) in components {
             if let Value::Object(entries) = entries {
-                extend(&mut all["components"][kind], entries);
+                extend(all, &["components", &kind], entries);
             }
         }
     }
-    if let (Some(Value::Array(more)), Some(tags)) = (service.remove("tags"), all["tags"].as_array_mut()) {
-        let new: Vec<Value> = more.into_iter().filter(|t| tags.iter().all(|known| known["name"] != t["name"])).collect();
+    if let (Some(Value::Array(more)), Some(Value::Array(tags))) = (service.remove("tags"), all.get_mut("tags")) {
+        let name = |tag: &Value| tag.get("name").cloned();
+        let new: Vec<Value> = more.into_iter().filter(|t| tags.iter().all(|known| name(known) != name(t))).collect();
         tags.extend(new);
     }
 }
 
-fn extend(target: &mut Value, entries: Map<String, Value>) {
-    if target.is_null() {
-        *target = Value::Object(Map::new());
+/// Adds entries to the object at `path`, which is made where it is missing.
+fn extend(mut target: &mut Value, path: &[&str], entries: Map<String, Value>) {
+    for name in path {
+        let Value::Object(map) = target else { return };
+        target = map.entry(*name).or_insert_with(|| Value::Object(Map::new()));
     }
     if let Value::Object(target) = target {
         for (name, entry) in entries {

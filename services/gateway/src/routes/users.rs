@@ -60,9 +60,12 @@ pub struct ListQuery {
         (status = 503, description = "The database is away", body = ErrorBody)))]
 pub async fn list(worker: Data<Worker>, caller: Caller, query: Query<ListQuery>) -> ApiResult {
     let q = query.into_inner();
-    let role = q.role.as_deref().map(str::parse).transpose().map_err(|_| {
-        aisha_kernel::Error::parameter("role", "must be superadmin, admin, manager or employee")
-    })?;
+    let role = q
+        .role
+        .as_deref()
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| aisha_kernel::Error::parameter("role", "must be superadmin, admin, manager or employee"))?;
     let query = UserQuery {
         limit: q.limit,
         offset: q.offset,
