@@ -13,7 +13,7 @@ record! {
     /// E-mail address; unique among the tenant's live employees.
     email: Option<String> = email();
     /// The user account, if there is one.
-    user_id: Option<Uuid> = text(36).read_only();
+    user_id: Option<Uuid> = reference("users").read_only();
     /// Phone number as typed.
     phone: Option<String> = phone("phone_e164");
     /// The phone number in E.164 form, where one can be made.

@@ -3,10 +3,7 @@
 
 use aisha_kernel::Error;
 use bb8::{ManageConnection, PooledConnection};
-use diesel_async::{
-    AsyncPgConnection, SimpleAsyncConnection as _,
-    pooled_connection::PoolableConnection as _,
-};
+use diesel_async::{AsyncPgConnection, SimpleAsyncConnection as _, pooled_connection::PoolableConnection as _};
 use std::{pin::pin, str::FromStr as _, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 

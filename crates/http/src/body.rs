@@ -9,8 +9,12 @@ use actix_web::{
 use aisha_kernel::{Error, ErrorCode};
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, future::LocalBoxFuture};
-use serde::de::DeserializeOwned;
-use std::time::Duration;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, DeserializeOwned, MapAccess, Visitor},
+};
+use serde_json::{Map, Value};
+use std::{fmt, time::Duration};
 use tokio::time::timeout;
 
 /// The largest body that is read into memory: 10 MiB.
@@ -33,6 +37,37 @@ impl<T: DeserializeOwned + 'static> FromRequest for Json<T> {
             let length = checked?;
             Ok(Self(parse(&collect(&mut payload, length, MAX_BODY).await?)?))
         })
+    }
+}
+
+/// A JSON object with each key once: which of two values a client meant is not ours to guess.
+#[derive(Debug)]
+pub struct Object(pub Map<String, Value>);
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        d.deserialize_map(Keys).map(Self)
+    }
+}
+
+struct Keys;
+
+impl<'de> Visitor<'de> for Keys {
+    type Value = Map<String, Value>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
+        let mut map = Map::new();
+        while let Some((key, value)) = access.next_entry::<String, Value>()? {
+            if map.contains_key(&key) {
+                return Err(de::Error::custom(format_args!("duplicate field `{key}`")));
+            }
+            map.insert(key, value);
+        }
+        Ok(map)
     }
 }
 

@@ -39,6 +39,13 @@ pub struct TestTenant {
     pub colleague: Person,
 }
 
+fn access_level(access: AccessLevel) -> &'static str {
+    match access {
+        AccessLevel::Read => "read",
+        AccessLevel::ReadWrite => "read_write",
+    }
+}
+
 impl TestTenant {
     /// Everybody, strongest first.
     #[must_use]
@@ -71,12 +78,17 @@ impl Stack {
 
     /// A user with a session, and an employee record if it has a tenant.
     pub async fn person(&self, tenant: Option<Uuid>, role: Role) -> Person {
+        self.person_with(tenant, role, AccessLevel::ReadWrite).await
+    }
+
+    /// The same with an access level.
+    pub async fn person_with(&self, tenant: Option<Uuid>, role: Role, access: AccessLevel) -> Person {
         let (user_id, sid) = (new_id(), new_id());
         let email = format!("{}-{}@example.test", role.as_str(), user_id.simple());
         let db = &self.admin;
         db.execute(
-            "INSERT INTO users (id, tenant_id, email, first_name, last_name, role) VALUES ($1, $2, $3, 'Test', $4, $5)",
-            &[&user_id, &tenant, &email, &role.as_str(), &role.as_str()],
+            "INSERT INTO users (id, tenant_id, email, first_name, last_name, role, access_level) VALUES ($1, $2, $3, 'Test', $4, $5, $6)",
+            &[&user_id, &tenant, &email, &role.as_str(), &role.as_str(), &access_level(access)],
         )
         .await
         .unwrap();
@@ -102,7 +114,7 @@ impl Stack {
             tenant_id: tenant.map(TenantId),
             employee_id: tenant.map(|_| employee_id),
             role,
-            access: AccessLevel::ReadWrite,
+            access,
             scope: if role == Role::Employee { Scope::Own } else { Scope::All },
             department: None,
             grants: None,

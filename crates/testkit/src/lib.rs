@@ -10,6 +10,7 @@ pub mod client;
 pub mod database;
 pub mod fixture;
 pub mod stack;
+pub mod switch;
 
 pub use client::{Client, Reply};
 pub use fixture::{Person, TestTenant};

@@ -4,7 +4,7 @@ use aisha_kernel::{Error, FieldError};
 use csv::{ByteRecord, Reader, ReaderBuilder};
 use std::{
     fs::File,
-    io::{BufReader, Read as _, Seek as _, SeekFrom},
+    io::{BufReader, Chain, Read as _, Seek as _, SeekFrom},
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,8 @@ use std::{
 pub const MAX_COLUMNS: usize = 500;
 /// Longest cell, in bytes. A quote that is never closed turns the rest of the file into one cell.
 pub const MAX_CELL: usize = 200_000;
+/// Read after the last line of a file: a quote that is never closed swallows it.
+const END: &str = "\nend of file \u{1}\n";
 
 /// A file that has been looked through once.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct CsvFile {
     /// Rows below the header.
     pub rows: u64,
 }
+
+type Input = Chain<BufReader<File>, &'static [u8]>;
 
 fn refuse(message: impl Into<String>) -> Error {
     Error::invalid("file", message)
@@ -52,12 +56,17 @@ impl CsvFile {
         let delimiter = [b',', b';', b'\t'].into_iter().max_by_key(|d| (count(*d), *d == b',')).unwrap_or(b',');
         let mut this = Self { path: path.to_owned(), delimiter, starts_at, header: Vec::new(), rows: 0 };
 
-        let mut reader = this.reader()?;
+        let mut reader = this.reader(END)?;
         let mut record = ByteRecord::new();
-        let mut number = 0u64;
+        let (mut number, mut last, mut ended) = (0u64, 0u64, false);
         while reader.read_byte_record(&mut record).map_err(|e| refuse(format!("cannot be read: {e}")))? {
+            if record.len() == 1 && record.get(0) == Some(END.trim_matches('\n').as_bytes()) {
+                ended = true;
+                break;
+            }
             number += 1;
             let line = record.position().map_or(0, csv::Position::line);
+            last = line;
             if record.len() > MAX_COLUMNS {
                 return Err(refuse(format!("has more than {MAX_COLUMNS} columns in line {line}")));
             }
@@ -71,6 +80,9 @@ impl CsvFile {
                 this.header = record.iter().map(|c| String::from_utf8_lossy(c).trim().to_owned()).collect();
             }
         }
+        if !ended {
+            return Err(refuse(format!("has a quote in line {last} that is never closed")));
+        }
         this.rows = number.saturating_sub(1);
         this.check_header()?;
         Ok(this)
@@ -83,20 +95,23 @@ impl CsvFile {
                 problems.push(FieldError::new("file", format!("has two columns named {name}")));
             }
         }
+        if self.header.iter().any(|name| name.contains('\0')) {
+            problems.push(FieldError::new("file", "has a NUL character in its header"));
+        }
         if self.header.iter().all(String::is_empty) {
             problems.push(FieldError::new("file", "has no header line"));
         }
         if problems.is_empty() { Ok(()) } else { Err(Error::validation(problems)) }
     }
 
-    fn reader(&self) -> Result<Reader<BufReader<File>>, Error> {
+    fn reader(&self, end: &'static str) -> Result<Reader<Input>, Error> {
         let mut file = File::open(&self.path).map_err(Error::internal)?;
         file.seek(SeekFrom::Start(self.starts_at)).map_err(Error::internal)?;
         Ok(ReaderBuilder::new()
             .delimiter(self.delimiter)
             .has_headers(false)
             .flexible(true)
-            .from_reader(BufReader::with_capacity(256 * 1024, file)))
+            .from_reader(BufReader::with_capacity(256 * 1024, file).chain(end.as_bytes())))
     }
 
     /// The rows below the header.
@@ -104,7 +119,7 @@ impl CsvFile {
     /// # Errors
     /// 500 when the file is gone.
     pub fn rows(&self) -> Result<Rows, Error> {
-        let mut reader = self.reader()?;
+        let mut reader = self.reader("")?;
         reader.read_byte_record(&mut ByteRecord::new()).map_err(Error::internal)?;
         Ok(Rows { reader, number: 0 })
     }
@@ -112,7 +127,7 @@ impl CsvFile {
 
 /// Rows of a file, batch by batch.
 pub struct Rows {
-    reader: Reader<BufReader<File>>,
+    reader: Reader<Input>,
     number: u64,
 }
 

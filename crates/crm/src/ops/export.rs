@@ -105,9 +105,10 @@ fn line<R: Record>(row: &R, out: &mut String) -> Result<(), Error> {
 }
 
 /// A spreadsheet runs a cell that starts like a formula (OWASP, "CSV Injection"); an apostrophe makes it text. Plain
-/// numbers and phone numbers start with a sign too and are harmless.
+/// numbers and phone numbers start with a sign too and are harmless. What looks escaped already gets another apostrophe, so
+/// that an import reads back exactly what was there.
 fn push_cell(out: &mut String, s: &str) {
-    let formula = s.starts_with(['=', '+', '-', '@', '\t', '\r']);
+    let formula = s.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']);
     let harmless = s.chars().all(|c| c.is_ascii_digit() || "+-(). /".contains(c));
     if formula && !harmless {
         push_quoted(out, &format!("'{s}"));

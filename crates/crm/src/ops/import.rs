@@ -6,7 +6,7 @@ use aisha_auth::Principal;
 use aisha_db::{
     Bind, Db, RequestContext, Sql, TenantTx,
     record::{
-        Changes, Field, Record, RecordDef,
+        Changes, Field, Kind, Record, RecordDef,
         bulk::{custom_required, insert_many, references_resolve, rows_checked},
         custom::{self, Definition},
         value,
@@ -82,17 +82,21 @@ struct RowError {
     errors: Vec<FieldError>,
 }
 
-fn same_name(def: &RecordDef, column: &str) -> Option<&'static Field> {
+/// The field that has the column's name.
+fn same_name(def: &RecordDef, column: &str) -> Option<Target> {
+    if column.trim().starts_with("custom_fields.") {
+        return target(def, column.trim());
+    }
     let name: String =
         column.trim().to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
-    def.field(&name).filter(|f| !f.read_only)
+    target(def, &name)
 }
 
 fn target(def: &RecordDef, name: &str) -> Option<Target> {
     match name.strip_prefix("custom_fields.") {
         Some(custom) if !custom.is_empty() => Some(Target::Custom(custom.to_owned())),
         Some(_) => None,
-        None => def.field(name).filter(|f| !f.read_only && f.name != custom::FIELD).map(Target::Field),
+        None => def.field(name).filter(|f| !f.read_only).map(Target::Field),
     }
 }
 
@@ -105,7 +109,7 @@ impl Import {
         let def = R::DEF;
         let mut problems = Vec::new();
         let targets: Vec<Option<Target>> = match &request.mapping {
-            None => file.header.iter().map(|c| same_name(def, c).map(Target::Field)).collect(),
+            None => file.header.iter().map(|c| same_name(def, c)).collect(),
             Some(mapping) => {
                 for (column, field) in mapping {
                     if !file.header.contains(column) {
@@ -227,8 +231,11 @@ impl Import {
             let mut items: Vec<Result<Changes, Vec<FieldError>>> =
                 batch.iter().map(|row| self.changes(row, &definitions)).collect();
             references_resolve(tx, &mut items).await?;
-            let keys: Vec<Option<String>> = items.iter().map(|i| i.as_ref().ok().and_then(|c| key_of::<R>(c))).collect();
+            let mut keys: Vec<Option<String>> = items.iter().map(|i| i.as_ref().ok().and_then(|c| key_of::<R>(c))).collect();
             let mut checked = rows_checked(items, &definitions, &required);
+            for (key, _) in keys.iter_mut().zip(&checked).filter(|(_, item)| item.is_err()) {
+                *key = None;
+            }
             let mut tally = before;
             tally.read += i64::try_from(batch.len()).unwrap_or_default();
             let mut failed = Vec::new();
@@ -305,6 +312,10 @@ impl Import {
             match target {
                 None => {}
                 Some(_) if cell.is_empty() => {}
+                Some(Target::Field(field)) if field.name == custom::FIELD => match serde_json::from_str(cell) {
+                    Ok(Value::Object(map)) => changes.custom.extend(map),
+                    _ => problems.push(FieldError::new(custom::FIELD, "must be a JSON object")),
+                },
                 Some(Target::Field(field)) => match value::parse_text(field, cell) {
                     Ok(parsed) => changes.put(field, parsed),
                     Err(e) => problems.push(e),
@@ -327,6 +338,25 @@ impl Import {
         if problems.is_empty() { Ok(changes) } else { Err(problems) }
     }
 
+    /// The columns an update writes: name, SQL type and the column that says whether the row has a value for it. The
+    /// E.164 form of a phone number follows the number, also when none can be made.
+    fn columns(&self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let mut columns = Vec::new();
+        for target in self.targets.iter().flatten() {
+            match target {
+                Target::Field(f) if f.name != custom::FIELD => {
+                    columns.push((f.name, f.sql_type(), f.name));
+                    if let Kind::Phone(e164) = f.kind {
+                        columns.push((e164, "text", f.name));
+                    }
+                }
+                _ if columns.iter().any(|(c, ..)| *c == custom::FIELD) => {}
+                _ => columns.push((custom::FIELD, "jsonb", custom::FIELD)),
+            }
+        }
+        columns
+    }
+
     /// Writes rows into the records they name, keeping what was there for the undo.
     async fn update_many<R: Record>(
         &self,
@@ -336,16 +366,7 @@ impl Import {
         if updates.is_empty() {
             return Ok(0);
         }
-        let columns: Vec<(&'static str, &'static str)> = self
-            .targets
-            .iter()
-            .flatten()
-            .filter_map(|t| match t {
-                Target::Field(f) => Some((f.name, f.sql_type())),
-                Target::Custom(_) => None,
-            })
-            .chain(self.targets.iter().flatten().any(|t| matches!(t, Target::Custom(_))).then_some((custom::FIELD, "jsonb")))
-            .collect();
+        let columns = self.columns();
         let table = R::DEF.table;
         let payload: Vec<Value> = updates
             .into_iter()
@@ -355,13 +376,13 @@ impl Import {
                 Value::Object(row)
             })
             .collect();
-        let types: String = columns.iter().map(|(c, t)| format!(", {c} {t}")).collect();
-        let old: Vec<String> = columns.iter().map(|(c, _)| format!("'{c}', t.{c}")).collect();
+        let types: String = columns.iter().map(|(c, t, _)| format!(", {c} {t}")).collect();
+        let old: Vec<String> = columns.iter().map(|(c, ..)| format!("'{c}', t.{c}")).collect();
         let set: Vec<String> = columns
             .iter()
-            .map(|(c, _)| match *c {
+            .map(|(c, _, given)| match *c {
                 custom::FIELD => format!("{c} = t.{c} || coalesce(r.{c}, '{{}}')"),
-                _ => format!("{c} = coalesce(r.{c}, t.{c})"),
+                _ => format!("{c} = CASE WHEN r.{given} IS NULL THEN t.{c} ELSE r.{c} END"),
             })
             .collect();
         let from = format!("AS r(import_row_number integer, import_record_id uuid{types})");
@@ -448,7 +469,7 @@ async fn read_batch(mut rows: super::csv_file::Rows) -> Result<(super::csv_file:
 /// Exports put an apostrophe before what a spreadsheet would take for a formula; take it away again.
 fn unescaped(cell: &str) -> &str {
     match cell.strip_prefix('\'') {
-        Some(rest) if rest.starts_with(['=', '+', '-', '@', '\t', '\r']) => rest,
+        Some(rest) if rest.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']) => rest,
         _ => cell,
     }
 }

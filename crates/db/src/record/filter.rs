@@ -234,7 +234,7 @@ fn bind(field: Option<&'static Field>, key: &str, v: &Value) -> Result<Bind, Err
         // A custom field is compared as JSON: numbers as numbers, texts as texts.
         return match v {
             Value::Object(_) | Value::Array(_) => Err(bad(format!("{key} takes a plain value"))),
-            Value::String(s) if s.contains('\0') => Err(bad(format!("{key} must not contain NUL characters"))),
+            _ if !value::storable(v) => Err(bad(format!("{key} takes no NUL characters and no endless numbers"))),
             _ => Ok(Bind::Text(Some(v.to_string()), "jsonb")),
         };
     };

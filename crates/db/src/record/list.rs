@@ -84,6 +84,20 @@ impl List {
         if self.filter.is_empty() || self.filter.is_plain() { sql } else { sql.prepared_once() }
     }
 
+    /// Whether the search functions know the rows: they look at live records that belong to somebody.
+    fn indexed<R: Record>(&self) -> bool {
+        R::DEF.owned && !self.trash
+    }
+
+    /// The words as a plain condition, for rows that the search functions do not know; there are few of those.
+    fn word_conditions(&self) -> Sql {
+        let mut sql = Sql::new("");
+        for word in &self.words {
+            sql.push(" AND position(lower(").bind(Bind::text(word)).push(") in search_text) > 0");
+        }
+        sql
+    }
+
     fn search<R: Record>(&self, limit: i64) -> Result<Sql, Error> {
         let mut sql = Sql::new(format!("record_search('{}', ", R::DEF.table));
         sql.bind(Bind::Texts(Some(self.words.clone()))).push(", ");
@@ -109,7 +123,9 @@ impl List {
             None => None,
         };
         let mut conditions = self.conditions(me);
-        if self.searches() {
+        if self.searches() && !self.indexed::<R>() {
+            conditions.append(self.word_conditions());
+        } else if self.searches() {
             let cap = if self.search_alone() { self.limit + 1 } else { SEARCH_CAP };
             conditions.push(" AND id IN (SELECT ").append(self.search::<R>(cap)?).push(")");
         }
@@ -158,7 +174,7 @@ impl List {
             Count::Capped => format!(" LIMIT {}", COUNT_CAP + 1),
             Count::Exact => String::new(),
         };
-        if self.searches() && self.filter.is_empty() && !self.trash {
+        if self.searches() && self.filter.is_empty() && self.indexed::<R>() {
             let most = if self.count == Count::Exact { i64::from(i32::MAX) } else { COUNT_CAP + 1 };
             let mut sql = Sql::new(format!("SELECT record_search_count('{table}', "));
             sql.bind(Bind::Texts(Some(self.words.clone()))).push(format!(", {most})::bigint"));
@@ -166,7 +182,9 @@ impl List {
         }
         let mut sql = Sql::new(format!("SELECT count(*) FROM (SELECT FROM {table} WHERE "));
         sql.append(self.conditions(me));
-        if self.searches() {
+        if self.searches() && !self.indexed::<R>() {
+            sql.append(self.word_conditions());
+        } else if self.searches() {
             let mut everything = self.clone();
             everything.cursor = None;
             sql.push(" AND id IN (SELECT ").append(everything.search::<R>(SEARCH_CAP)?).push(")");

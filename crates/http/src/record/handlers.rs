@@ -129,10 +129,7 @@ impl ObjectBody {
     pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Self, Error> {
         body::require_json(request.headers())?;
         let bytes = body::read(request.headers(), payload, body::MAX_BODY).await?;
-        let mut map = match body::parse::<Value>(&bytes)? {
-            Value::Object(map) => map,
-            _ => return Err(Error::new(ErrorCode::MalformedBody, "The body must be a JSON object.")),
-        };
+        let body::Object(mut map) = body::parse(&bytes)?;
         let in_query = query::tenant_only(request.query_string())?;
         let in_body = match map.remove("tenant_id") {
             None | Some(Value::Null) => None,

@@ -12,13 +12,15 @@ use crate::{
     sql::{acting, boolean, col, json, one},
 };
 use aisha_auth::{Action, Identity, Role};
-use aisha_db::{Bind, Db, RequestContext, Sql, SystemTx};
-use aisha_kernel::{Error, Patch, TenantId};
+use aisha_db::{Bind, Db, RequestContext, Sql, SystemTx, record::write::Expected};
+use aisha_kernel::{Error, ErrorCode, Patch, TenantId};
 use uuid::Uuid;
 
 /// Changes what was sent. A deactivated user's sessions end, and so do those of a user who gets a new password.
+/// `expected` is the version that the change is based on, if the caller cares.
 ///
 /// # Errors
+/// 412 when that version is no longer current;
 /// 403 without the right, for a role above one's own, another tenant, one's own role or one's own deactivation; 404 for
 /// nobody the caller may see; 409 naming `email`, or for the last active superadmin; 422 naming the field.
 pub async fn update(
@@ -26,6 +28,7 @@ pub async fn update(
     me: &Identity,
     id: Uuid,
     mut input: UserInput,
+    expected: Expected,
     cx: &RequestContext,
 ) -> Result<User, Error> {
     me.require("users", Action::Update)?;
@@ -35,7 +38,7 @@ pub async fn update(
         None => None,
     };
     let why = acting(me, "user changed", tenant, cx);
-    let change = Change { me, id, tenant, input, password_hash, cx };
+    let change = Change { me, id, tenant, input, expected, password_hash, cx };
     db.system(&why, async |tx: &mut SystemTx| change.apply(tx).await).await
 }
 
@@ -48,7 +51,7 @@ pub async fn deactivate(db: &Db, me: &Identity, id: Uuid, cx: &RequestContext) -
     let tenant = tenant_of(db, me, id).await?;
     let input = UserInput { is_active: Some(false), ..UserInput::default() };
     let why = acting(me, "user deactivated", tenant, cx);
-    let change = Change { me, id, tenant, input, password_hash: None, cx };
+    let change = Change { me, id, tenant, input, expected: Expected::Any, password_hash: None, cx };
     db.system(&why, async |tx: &mut SystemTx| change.apply(tx).await.map(drop)).await
 }
 
@@ -57,6 +60,7 @@ struct Change<'a> {
     id: Uuid,
     tenant: Option<TenantId>,
     input: UserInput,
+    expected: Expected,
     password_hash: Option<String>,
     cx: &'a RequestContext,
 }
@@ -89,9 +93,13 @@ impl Change<'_> {
     }
 
     async fn lock(&self, tx: &mut SystemTx) -> Result<Current, Error> {
-        let mut sql = Sql::new("SELECT role, email, is_active FROM users WHERE id = ");
+        let mut sql = Sql::new("SELECT role, email, is_active, version FROM users WHERE id = ");
         sql.bind(self.id).push(" FOR UPDATE");
         let row = one(tx.rows(sql).await?)?;
+        let version: i32 = col(&row, 3)?;
+        if self.expected != Expected::Any && self.expected != Expected::Version(version) {
+            return Err(Error::new(ErrorCode::PreconditionFailed, "Somebody changed this user first: read it again."));
+        }
         Ok(Current { role: col::<String>(&row, 0)?.parse()?, email: col(&row, 1)?, active: col(&row, 2)? })
     }
 

@@ -48,7 +48,7 @@ pub(super) const RULES: &[(&str, &str)] = &[
         AND EXISTS (SELECT FROM aclexplode(coalesce(proacl, acldefault('f', proowner)))
                     WHERE grantee = 0 AND privilege_type = 'EXECUTE')"),
     ("views", "SELECT relname FROM pg_class c WHERE relnamespace = 'public'::regnamespace AND relkind = 'v'
-        AND NOT coalesce(array_to_string(reloptions, ' '), '') ~ 'security_invoker=(true|on)'"),
+        AND c.oid NOT IN (SELECT oid FROM foreign_objects) AND NOT coalesce(array_to_string(reloptions, ' '), '') ~ 'security_invoker=(true|on)'"),
     ("login_attributes", "SELECT rolname FROM pg_roles WHERE rolname = 'aisha_login'
         AND (rolinherit OR rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication)"),
     ("role_attributes", "SELECT rolname FROM pg_roles WHERE rolname ~ '^aisha_(all|own|department|system|reporting|trigger|search)$'
@@ -57,7 +57,7 @@ pub(super) const RULES: &[(&str, &str)] = &[
         WHERE d.refobjid = 'aisha_login'::regrole AND d.deptype = 'o'
         AND d.dbid IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))"),
     ("login_has_no_grants", "SELECT relname || ' ' || privilege_type FROM grants
-        WHERE grantee IN (0, 'aisha_login'::regrole)"),
+        WHERE grantee IN (0, 'aisha_login'::regrole) AND oid NOT IN (SELECT oid FROM foreign_objects)"),
     ("memberships", "SELECT member::regrole || ' of ' || roleid::regrole FROM pg_auth_members
         WHERE member::regrole::text ~ '^aisha_(all|own|department|system|reporting|trigger|search|login)$'
         AND NOT (member = 'aisha_login'::regrole AND NOT admin_option
@@ -87,17 +87,19 @@ const COMMON: &str = "WITH tenant_tables AS (
     SELECT c.oid, c.relname, a.attnum AS tenant_column, a.attnotnull AS tenant_required
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'tenant_id'
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+), foreign_objects AS (
+    SELECT objid AS oid FROM pg_depend WHERE classid = 'pg_class'::regclass AND deptype = 'e'
 ), grants AS (
-    SELECT relname, relowner, grantee, privilege_type, false AS of_column, NULL::name AS column_name
+    SELECT oid, relname, relowner, grantee, privilege_type, false AS of_column, NULL::name AS column_name
     FROM pg_class, aclexplode(relacl) WHERE relnamespace = 'public'::regnamespace
     UNION ALL
-    SELECT relname, relowner, grantee, privilege_type, true, attname
+    SELECT c.oid, relname, relowner, grantee, privilege_type, true, attname
     FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid, aclexplode(attacl)
     WHERE relnamespace = 'public'::regnamespace
 ), secrets AS (
     SELECT c.oid, c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
-      AND a.attname ~ '(password|secret|hash|totp|credential|token|sealed|private_key)'
+      AND a.atttypid <> 'timestamptz'::regtype AND a.attname ~ '(password|secret|hash|totp|credential|token|sealed|private_key)'
 ) ";
 
 /// Exceptions: rule, object, reason. One that is not needed any more is an error too.
@@ -122,6 +124,11 @@ const REVIEWED: &[(&str, &str, &str)] = &[
     ("policies_name_the_tenant", "audit_log.system_insert", "what concerns no tenant is audited too"),
     ("policies_name_the_tenant", "audit_log.system_select", "the platform's own audit log"),
     ("policies_name_the_tenant", "event_outbox.system_select", "the relay publishes the events of every tenant"),
+    ("types_that_no_index_serves", "__diesel_schema_migrations.run_on", "belongs to the migration runner"),
+    ("secrets_are_unreadable", "idempotency_key.request_hash aisha_all", "digest of the reader's own request"),
+    ("secrets_are_unreadable", "idempotency_key.request_hash aisha_own", "digest of the reader's own request"),
+    ("secrets_are_unreadable", "idempotency_key.request_hash aisha_department", "digest of the reader's own request"),
+    ("secrets_are_unreadable", "idempotency_key.request_hash aisha_reporting", "digest of the request, nothing of its text"),
     ("definer_owner", "ensure_partitions of aisha_owner", "only the owner can make and drop partitions; no argument is text"),
     ("definers_write_little", "audit_log INSERT aisha_trigger", "writes the audit log"),
     ("definers_write_little", "event_outbox INSERT aisha_trigger", "writes the events"),

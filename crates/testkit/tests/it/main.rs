@@ -3,7 +3,11 @@
 mod catalogue;
 mod concurrency;
 mod isolation;
+mod faults;
+mod gateway;
 mod migrations;
 mod mutations;
 mod properties;
 mod records;
+mod walk;
+mod lists;

@@ -10,7 +10,7 @@ pub const FILE: &str = "crates/xtask/src/arch/rules.rs";
 const DOMAINS: &[&str] = &["aisha-crm", "aisha-identity", "aisha-tenancy"];
 
 /// Never part of what runs.
-pub const TOOLS: &[&str] = &["aisha-testkit", "xtask"];
+pub const TOOLS: &[&str] = &["aisha-bench", "aisha-testkit", "xtask"];
 
 /// Each crate and the crates of the workspace that it may depend on.
 pub const ARROWS: &[(Source, Targets)] = &[

@@ -38,7 +38,8 @@ async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiRes
     for (name, text) in query::pairs(request.query_string())? {
         match name.as_str() {
             "tenant_id" => tenant = Some(query::tenant_id(&text)?),
-            "entity" => entity = Some(text),
+            "entity" if ENTITIES.contains(&text.as_str()) => entity = Some(text),
+            "entity" => return Err(Error::parameter(name, format!("must be one of: {}", ENTITIES.join(", "))).into()),
             _ => return Err(Error::parameter(name, "is not a parameter of this list").into()),
         }
     }

@@ -10,11 +10,13 @@ use aisha_http::{
         query::{self, MAX_LIMIT},
     },
 };
-use aisha_http::{body, body::Json};
+use aisha_http::{
+    body,
+    body::{Json, Object},
+};
 use aisha_kernel::{Error, TenantId};
 use aisha_tenancy::tenant::{Tenant, TenantInput, tenant_create, tenant_list, tenant_read, tenant_update};
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 /// Mounts the routes.
 pub fn routes(cfg: &mut ServiceConfig) {
@@ -44,7 +46,8 @@ async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiRes
         match name.as_str() {
             "limit" => limit = number(1, MAX_LIMIT)?,
             "offset" => offset = number(0, 100_000)?,
-            "status" => status = Some(text),
+            "status" if ["active", "inactive", "suspended"].contains(&text.as_str()) => status = Some(text),
+            "status" => return Err(Error::parameter(name, "must be active, inactive or suspended").into()),
             "tenant_id" => {
                 caller.in_tenant(Some(query::tenant_id(&text)?))?;
             }
@@ -56,8 +59,8 @@ async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiRes
     Ok(ok(Listed { tenants, total, limit, offset }))
 }
 
-async fn create(caller: Caller, db: web::Data<Db>, body: Json<Map<String, Value>>) -> ApiResult {
-    let input = TenantInput::read(body.0, Mode::Create)?;
+async fn create(caller: Caller, db: web::Data<Db>, body: Json<Object>) -> ApiResult {
+    let input = TenantInput::read(body.0.0, Mode::Create)?;
     let tenant = tenant_create(&db, caller.identity(), caller.context(), &input).await?;
     let at = format!("/api/tenants/{}", tenant.id);
     Ok(Reply::new(StatusCode::CREATED, &tenant)?.at(at).version(tenant.version).into_response())
@@ -81,7 +84,7 @@ async fn update(caller: Caller, db: web::Data<Db>, request: HttpRequest, payload
     };
     body::require_json(request.headers())?;
     let bytes = body::read(request.headers(), &mut payload.into_inner(), body::MAX_BODY).await?;
-    let mut map: Map<String, Value> = body::parse(&bytes)?;
+    let Object(mut map) = body::parse(&bytes)?;
     map.remove("tenant_id");
     let input = TenantInput::read(map, Mode::Update)?;
     let tenant = tenant_update(&db, &me, caller.context(), &input, version).await?;

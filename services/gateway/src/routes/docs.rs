@@ -248,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn the_documents_agree_where_they_overlap() {
+        let own: Value = serde_json::from_str(&openapi_json()).unwrap();
+        for text in SERVICES {
+            let service: Value = serde_json::from_str(text).unwrap();
+            for path in service["paths"].as_object().unwrap().keys() {
+                assert!(own["paths"][path].is_null(), "{path} is the gateway's");
+            }
+            for (name, schema) in service["components"]["schemas"].as_object().into_iter().flatten() {
+                let known = &own["components"]["schemas"][name];
+                assert!(known.is_null() || known == schema, "{name} means two things");
+            }
+        }
+    }
+
+    #[test]
     fn services_add_and_never_replace() {
         let mut all = json!({"paths": {"/a": 1}, "components": {"schemas": {"A": 1}}, "tags": [{"name": "x"}]});
         merge(

@@ -9,11 +9,13 @@ use crate::{
     state::{Worker, request_context},
 };
 use actix_web::{
-    HttpRequest,
+    HttpRequest, HttpResponse,
+    http::header::{self, HeaderValue},
     web::{self, Data, Path, Query, ServiceConfig},
 };
-use aisha_http::{ApiResult, body::Json, created, ok};
+use aisha_http::{ApiResult, body::Json, created, ok, record::handlers::expected};
 use aisha_identity::user::{self, User, UserInput, UserPage, UserQuery};
+use aisha_kernel::Error;
 use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
@@ -65,7 +67,7 @@ pub async fn list(worker: Data<Worker>, caller: Caller, query: Query<ListQuery>)
         .as_deref()
         .map(str::parse)
         .transpose()
-        .map_err(|_| aisha_kernel::Error::parameter("role", "must be superadmin, admin, manager or employee"))?;
+        .map_err(|_| Error::parameter("role", "must be superadmin, admin, manager or employee"))?;
     let query = UserQuery {
         limit: q.limit,
         offset: q.offset,
@@ -100,7 +102,8 @@ pub async fn create(
     let cx = request_context(&request)?;
     let user = user::create(&worker.db, caller.identity(), input, query.tenant()?, &cx).await?;
     let location = format!("/api/users/{}", user.id);
-    Ok(created(user, &location))
+    let version = user.version;
+    Ok(with_etag(created(user, &location), version))
 }
 
 /// One user; everybody may read the own account.
@@ -114,18 +117,31 @@ pub async fn create(
         (status = 429, description = "Too many requests", body = ErrorBody),
         (status = 503, description = "The database is away", body = ErrorBody)))]
 pub async fn read(worker: Data<Worker>, caller: Caller, id: Path<Uuid>) -> ApiResult {
-    Ok(ok(user::read(&worker.db, caller.identity(), id.into_inner()).await?))
+    let user = user::read(&worker.db, caller.identity(), id.into_inner()).await?;
+    let version = user.version;
+    Ok(with_etag(ok(user), version))
+}
+
+/// The version of a user as its ETag.
+fn with_etag(mut response: HttpResponse, version: i32) -> HttpResponse {
+    if let Ok(etag) = HeaderValue::from_str(&format!("\"{version}\"")) {
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
 }
 
 /// Changes what is sent. `is_active` false ends the user's sessions, and so does a new password.
 #[utoipa::path(put, path = "/api/users/{id}", operation_id = "users_update", tag = "users",
-    params(("id" = Uuid, Path, description = "The user")), request_body = UserBody,
+    params(("id" = Uuid, Path, description = "The user"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that the change is based on")),
+    request_body = UserBody,
     responses((status = 200, description = "The user", body = Success<User>),
         (status = 400, description = "Not JSON, or an id that is no UUID", body = ErrorBody),
         (status = 401, description = "No valid credential", body = ErrorBody),
         (status = 403, description = "Not an admin, somebody above, or one's own role", body = ErrorBody),
         (status = 404, description = "No such user", body = ErrorBody),
         (status = 409, description = "The e-mail address is taken, or the last superadmin", body = ErrorBody),
+        (status = 412, description = "Somebody changed the user first", body = ErrorBody),
         (status = 422, description = "Fields are not valid", body = ErrorBody),
         (status = 429, description = "Too many requests", body = ErrorBody),
         (status = 503, description = "The database is away", body = ErrorBody)))]
@@ -138,20 +154,25 @@ pub async fn update(
 ) -> ApiResult {
     let id = id.into_inner();
     let input = UserInput::parse(&body.0, false)?;
-    let user = user::update(&worker.db, caller.identity(), id, input, &request_context(&request)?).await?;
+    let (version, cx) = (expected(&request)?, request_context(&request)?);
+    let user = user::update(&worker.db, caller.identity(), id, input, version, &cx).await?;
     worker.shared.auth.forget_user(id);
-    Ok(ok(user))
+    let version = user.version;
+    Ok(with_etag(ok(user), version))
 }
 
 /// The same as PUT: absent fields stay as they are in both.
 #[utoipa::path(patch, path = "/api/users/{id}", operation_id = "users_patch", tag = "users",
-    params(("id" = Uuid, Path, description = "The user")), request_body = UserBody,
+    params(("id" = Uuid, Path, description = "The user"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that the change is based on")),
+    request_body = UserBody,
     responses((status = 200, description = "The user", body = Success<User>),
         (status = 400, description = "Not JSON, or an id that is no UUID", body = ErrorBody),
         (status = 401, description = "No valid credential", body = ErrorBody),
         (status = 403, description = "Not an admin, somebody above, or one's own role", body = ErrorBody),
         (status = 404, description = "No such user", body = ErrorBody),
         (status = 409, description = "The e-mail address is taken, or the last superadmin", body = ErrorBody),
+        (status = 412, description = "Somebody changed the user first", body = ErrorBody),
         (status = 422, description = "Fields are not valid", body = ErrorBody),
         (status = 429, description = "Too many requests", body = ErrorBody),
         (status = 503, description = "The database is away", body = ErrorBody)))]

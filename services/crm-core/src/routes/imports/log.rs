@@ -1,7 +1,7 @@
 //! The log of imports.
 
 use actix_web::{HttpRequest, web};
-use aisha_auth::Principal;
+use aisha_auth::{Action, Principal};
 use aisha_db::{Bind, Db, Json, PgRow, Sql};
 use aisha_http::{
     ApiResult, Caller, ok,
@@ -90,6 +90,7 @@ pub async fn find(db: &Db, me: &Principal, id: Uuid) -> Result<ImportLog, Error>
 /// `GET /api/imports/{id}`
 pub async fn read(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiResult {
     let me = caller.in_tenant(query::tenant_only(request.query_string())?)?;
+    me.require("imports", Action::Read)?;
     Ok(ok(find(&db, &me, path_id(&request)?).await?))
 }
 
@@ -117,6 +118,7 @@ pub async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> Ap
         }
     }
     let me = caller.in_tenant(tenant)?;
+    me.require("imports", Action::Read)?;
     let mut sql = Sql::new(format!("SELECT {} FROM import_log WHERE tenant_id = ", columns("'[]'::jsonb")));
     sql.bind(me.tenant().0).push(" ORDER BY created_at DESC, id DESC LIMIT ").bind(Bind::Int(limit));
     sql.push(" OFFSET ").bind(Bind::Int(offset));
