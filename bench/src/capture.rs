@@ -43,7 +43,8 @@ pub fn capture(stack: &Stack, api: &Api, probe: &Probe, number: usize) -> anyhow
         };
         let mut text = String::new();
         log.read_to_string(&mut text)?;
-        let transaction = transaction(&statements(&text))
+        let statements = statements(&text);
+        let transaction = transaction(&statements)
             .with_context(|| format!("{}: no transaction in the log of Postgres", request.path))?;
         let prefix = format!("p{number}v{variant}");
         let file = stack.file(&format!("run/{prefix}.sql"));

@@ -88,13 +88,15 @@ impl Options {
 
     /// Starts each service several times; the last ones stay. Returns them, outermost first, and the medians.
     fn start(&self, stack: &Stack, launches: &[Launch]) -> anyhow::Result<(Vec<Service>, Vec<Duration>)> {
+        // Services run in the root folder, away from any .env.
+        let bin_dir = self.bin_dir.canonicalize()?;
         let mut running = Vec::new();
         let mut medians = Vec::new();
         // The gateway needs what is behind it.
         for launch in launches.iter().rev() {
             let log = stack.file(&format!("run/{}.log", launch.name));
             let start = || {
-                Service::start(launch.name, &self.bin_dir.join(launch.name), &launch.settings, launch.address, &log)
+                Service::start(launch.name, &bin_dir.join(launch.name), &launch.settings, launch.address, &log)
             };
             let mut times = Vec::new();
             for _ in 1..STARTS {

@@ -93,7 +93,7 @@ impl Keys {
         Ok(match target {
             Target::CrmCore => ("x-internal-token", self.internal.mint(&me, "crm-core")?),
             Target::Gateway => {
-                let tenant = Some(TenantId(person.tenant_id()));
+                let tenant = Some(person.tenant_id());
                 ("authorization", format!("Bearer {}", self.access.mint(me.user_id, me.sid, tenant, me.role)?))
             }
         })

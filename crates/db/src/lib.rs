@@ -10,10 +10,12 @@ pub mod pool;
 pub mod record;
 pub mod row;
 pub mod schema;
+mod settings;
 pub mod sql;
 pub mod tx;
 
 pub use pool::DbConfig;
 pub use row::{Column, Decoded, Json, PgRow};
+pub use settings::{RequestContext, SystemReason};
 pub use sql::{Bind, Sql};
-pub use tx::{Db, RequestContext, SystemReason, SystemTx, TenantTx};
+pub use tx::{Db, SystemTx, TenantTx};

@@ -11,14 +11,16 @@ use crate::{
     error::{from_diesel, worth_a_retry},
     pool::{self, Connection, Connector, DbConfig, Pool},
     row::PgRow,
-    sql::{Bind, Sql},
+    settings::{RequestContext, Settings, SystemReason},
+    sql::Sql,
 };
-use aisha_auth::{AccessLevel, Principal, Role, Scope};
-use aisha_kernel::{Error, TenantId};
+use aisha_auth::Principal;
+use aisha_kernel::Error;
 use bb8::PooledConnection;
 use diesel_async::{AsyncConnectionCore, AsyncPgConnection, pooled_connection::PoolableConnection as _};
 use futures_util::{FutureExt as _, TryStreamExt as _, future::BoxFuture, future::join_all};
 use std::ops::{Deref, DerefMut};
+use tracing::Instrument as _;
 
 /// Rows of one statement.
 pub type Rows = Vec<PgRow>;
@@ -29,102 +31,12 @@ pub struct Db {
     pool: Pool,
 }
 
-/// Facts of the request that end up in the audit log.
-#[derive(Debug, Clone, Default, serde::Serialize)]
-pub struct RequestContext {
-    /// Id of the request, as in its response and its log line.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub request_id: Option<String>,
-    /// Address of the client.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ip: Option<String>,
-    /// The client's `User-Agent`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub user_agent: Option<String>,
-}
-
-/// What a transaction runs as. Text values: an unset one is the empty string, which the SQL side reads as null.
-#[derive(Debug, Clone)]
-struct Settings {
-    role: &'static str,
-    tenant: String,
-    user: String,
-    employee: String,
-    department: String,
-    request: String,
-    read_only: bool,
-}
-
-fn text(id: Option<impl ToString>) -> String {
-    id.map(|i| i.to_string()).unwrap_or_default()
-}
-
-impl Settings {
-    fn of(me: &Principal, cx: &RequestContext, read_only: bool) -> Self {
-        let id = me.identity();
-        let mut request = serde_json::json!({ "role": id.role.as_str() });
-        if let Some(map) = request.as_object_mut()
-            && !read_only
-        {
-            if let Ok(serde_json::Value::Object(facts)) = serde_json::to_value(cx) {
-                map.extend(facts);
-            }
-            if me.impersonates() {
-                map.insert("impersonator".into(), me.user().to_string().into());
-            }
-        }
-        Self {
-            role: match me.scope() {
-                Scope::All => "aisha_all",
-                Scope::Department => "aisha_department",
-                Scope::Own => "aisha_own",
-            },
-            tenant: me.tenant().to_string(),
-            user: me.user().to_string(),
-            employee: text(me.employee()),
-            department: id.department.clone().unwrap_or_default(),
-            request: if read_only { String::new() } else { request.to_string() },
-            read_only: read_only || id.access == AccessLevel::Read,
-        }
-    }
-
-    fn system(why: &SystemReason) -> Self {
-        let mut request = serde_json::to_value(&why.request).unwrap_or_default();
-        if let Some(map) = request.as_object_mut() {
-            map.insert("role".into(), why.role.map_or("system", Role::as_str).into());
-            map.insert("reason".into(), why.reason.into());
-            if let (Some(Role::Superadmin), Some(_), Some(user)) = (why.role, why.tenant, why.user) {
-                map.insert("impersonator".into(), user.to_string().into());
-            }
-        }
-        Self {
-            role: "aisha_system",
-            tenant: text(why.tenant),
-            user: text(why.user),
-            employee: String::new(),
-            department: String::new(),
-            request: request.to_string(),
-            read_only: false,
-        }
-    }
-
-    fn begin(&self) -> Sql {
-        Sql::new(if self.read_only { "BEGIN READ ONLY" } else { "BEGIN" })
-    }
-
-    fn set(&self) -> Sql {
-        let mut sql = Sql::new("SELECT set_config('app.current_tenant_id', ");
-        sql.bind(Bind::text(&self.tenant)).push(", true), set_config('app.current_user_id', ");
-        sql.bind(Bind::text(&self.user)).push(", true), set_config('app.current_employee_id', ");
-        sql.bind(Bind::text(&self.employee)).push(", true), set_config('app.current_department', ");
-        sql.bind(Bind::text(&self.department)).push(", true), set_config('app.request', ");
-        sql.bind(Bind::text(&self.request)).push(", true), set_config('role', ");
-        sql.bind(Bind::text(self.role)).push(", true)");
-        sql
-    }
-}
-
 type Flight<'c> = BoxFuture<'c, Result<Rows, diesel::result::Error>>;
+
+/// One span per flight, exported with the request's trace; nothing while traces are off.
+fn span(statements: usize) -> tracing::Span {
+    tracing::debug_span!(target: "sql", "sql", otel.kind = "client", db.system.name = "postgresql", statements)
+}
 
 fn send<'c>(conn: &'c AsyncPgConnection, sql: Sql) -> Flight<'c> {
     let mut conn: &'c AsyncPgConnection = conn;
@@ -156,7 +68,9 @@ impl Tx {
         let Connection { pg, in_transaction } = &mut *self.conn;
         *in_transaction = true;
         let pg: &AsyncPgConnection = pg;
-        let results = join_all(opening.into_iter().chain(statements).map(|sql| send(pg, sql))).await;
+        let span = span(skip + statements.len());
+        let all = opening.into_iter().chain(statements);
+        let results = join_all(all.map(|sql| send(pg, sql))).instrument(span).await;
         let mut rows = Vec::with_capacity(results.len());
         for result in results {
             match result {
@@ -242,21 +156,6 @@ impl DerefMut for SystemTx {
     fn deref_mut(&mut self) -> &mut Tx {
         &mut self.tx
     }
-}
-
-/// Why the platform itself acts; written to the audit log.
-#[derive(Debug, Clone, Default)]
-pub struct SystemReason {
-    /// A few words, such as `login`.
-    pub reason: &'static str,
-    /// The tenant whose tables are touched, if any.
-    pub tenant: Option<TenantId>,
-    /// The user on whose behalf it happens, if known.
-    pub user: Option<uuid::Uuid>,
-    /// The role of that user; without one the audit log says `system`.
-    pub role: Option<Role>,
-    /// The request.
-    pub request: RequestContext,
 }
 
 const ATTEMPTS: u32 = 3;
@@ -358,7 +257,7 @@ impl Db {
             conn.in_transaction = true;
             let all = [settings.begin(), settings.set()].into_iter();
             let all = all.chain(statements.iter().cloned()).chain([Sql::new("COMMIT")]);
-            let results = join_all(all.map(|sql| send(&conn.pg, sql))).await;
+            let results = join_all(all.map(|sql| send(&conn.pg, sql))).instrument(span(statements.len() + 3)).await;
             let mut rows = Vec::with_capacity(results.len());
             let mut failure = None;
             for result in results {

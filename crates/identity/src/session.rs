@@ -110,8 +110,8 @@ async fn candidate(db: &Db, email: &str, cx: &RequestContext) -> Result<Option<C
 /// 401 `invalid_credentials`; 503 when the database is away.
 pub async fn login(db: &Db, email: &str, password: &str, cx: &RequestContext) -> Result<SignedIn, Error> {
     let email = email.trim().to_lowercase();
-    // No stored address or password is longer.
-    let plausible = email.len() <= 320 && password.len() <= 1024;
+    // No stored address or password is longer, and Postgres takes no NUL.
+    let plausible = email.len() <= 320 && password.len() <= 1024 && !email.contains('\0');
     let found = if plausible { candidate(db, &email, cx).await? } else { None };
     let stored = found.as_ref().and_then(|c| c.password_hash.clone());
     let password = if plausible { password.to_owned() } else { String::new() };

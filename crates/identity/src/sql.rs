@@ -1,10 +1,7 @@
 //! Small helpers between rows, binds and the types of this crate.
 
 use aisha_auth::Identity;
-use aisha_db::{
-    Bind, Column, PgRow, SystemReason,
-    tx::{RequestContext, Rows},
-};
+use aisha_db::{Bind, Column, PgRow, RequestContext, SystemReason, tx::Rows};
 use aisha_kernel::{Error, TenantId};
 use std::fmt::Write as _;
 use uuid::Uuid;

@@ -46,7 +46,10 @@ pub(crate) fn parse(level: &str) -> (EnvFilter, Option<ParseError>) {
 
 /// Spans that are exported: ours. Not those of the exporter's own HTTP client, which would feed on themselves.
 pub(crate) fn spans() -> Targets {
-    Targets::new().with_target("aisha", LevelFilter::INFO).with_target("http", LevelFilter::INFO)
+    Targets::new()
+        .with_target("aisha", LevelFilter::INFO)
+        .with_target("http", LevelFilter::INFO)
+        .with_target("sql", LevelFilter::DEBUG)
 }
 
 #[cfg(test)]

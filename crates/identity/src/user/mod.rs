@@ -211,6 +211,11 @@ pub async fn list(db: &Db, me: &Identity, query: &UserQuery) -> Result<UserPage,
     if !(0..=1_000_000).contains(&offset) {
         return Err(Error::parameter("offset", "must be between 0 and 1000000"));
     }
+    for (name, text) in [("q", &query.q), ("email", &query.email)] {
+        if text.as_ref().is_some_and(|t| t.len() > 320 || t.contains('\0')) {
+            return Err(Error::parameter(name, "must be a text of at most 320 bytes"));
+        }
+    }
     let condition = condition(tenant, query);
     let mut count = Sql::new("SELECT count(*) FROM users u WHERE ");
     count.append(condition.clone());
