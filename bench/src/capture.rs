@@ -119,6 +119,8 @@ fn script(transaction: &[&Statement], prefix: &str, variables: &mut Vec<String>)
                 // The second value of an insert is the new id.
                 Some(_) if i == 1 && text.starts_with("INSERT INTO contacts (tenant_id, id,") => NEW_ID.to_owned(),
                 None => "NULL".to_owned(),
+                // pgbench knows no empty variables.
+                Some(value) if value.is_empty() => "''".to_owned(),
                 Some(value) => {
                     variables.push(format!("{name}={value}"));
                     format!(":{name}")

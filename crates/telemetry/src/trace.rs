@@ -38,6 +38,12 @@ pub fn trace_id(span: &tracing::Span) -> Option<String> {
     (id != opentelemetry::TraceId::INVALID).then(|| id.to_string())
 }
 
+/// Names `span` once its name is known. A recorded `otel.name` would come too late: the span started when its trace id was
+/// asked for.
+pub fn rename(span: &tracing::Span, name: String) {
+    span.context().span().update_name(name);
+}
+
 /// Hands the headers of the current span's context to `set`, for a request or message that leaves this process.
 pub fn inject(mut set: impl FnMut(&str, &str)) {
     if enabled() {

@@ -2,7 +2,7 @@
 
 use aisha_auth::Principal;
 use aisha_db::{
-    Bind, Db, RequestContext, Sql,
+    Bind, Db, RequestContext, Sql, SystemReason,
     record::{List, Record, list::record_list},
 };
 use aisha_kernel::{Error, cursor::Cursor};
@@ -21,13 +21,21 @@ pub async fn export_record<R: Record>(
     cx: &RequestContext,
     query: &str,
 ) -> Result<(), Error> {
-    db.write(me, cx, async |tx| {
+    // Not by the principal's own transaction: whoever may only read may export, and leaves this trace all the same.
+    let why = SystemReason {
+        reason: "export",
+        tenant: Some(me.tenant()),
+        user: Some(me.user().0),
+        role: Some(me.identity().role),
+        request: cx.clone(),
+    };
+    db.system(&why, async |tx| {
         let mut sql = Sql::new(
             "INSERT INTO audit_log (tenant_id, action, table_name, entity, changed_by, role, request_id, ip, user_agent, new_values) \
              SELECT current_tenant_id(), 'export', ",
         );
         sql.bind(Bind::text(R::DEF.table)).push(", ").bind(Bind::text(R::DEF.name)).push(", current_user_id(), ");
-        sql.bind(Bind::text(tx.principal().identity().role.as_str())).push(", ");
+        sql.bind(Bind::text(me.identity().role.as_str())).push(", ");
         sql.bind(Bind::Text(cx.request_id.clone(), "text")).push(", ");
         sql.bind(Bind::Text(cx.ip.clone(), "text")).push(", ");
         sql.bind(Bind::Text(cx.user_agent.clone(), "text")).push(", jsonb_build_object('query', ");

@@ -48,6 +48,10 @@ impl Line {
         self.route = route;
     }
 
+    pub(super) fn method(&self) -> &Method {
+        &self.method
+    }
+
     pub(super) fn route(&self) -> &str {
         self.route.as_deref().unwrap_or(UNMATCHED)
     }

@@ -218,7 +218,6 @@ fn start_trace(request: &ServiceRequest, facts: &RequestFacts) -> Option<Span> {
     let span = tracing::info_span!(
         target: "http",
         "request",
-        otel.name = tracing::field::Empty,
         otel.kind = "server",
         otel.status_code = tracing::field::Empty,
         http.request.method = request.method().as_str(),
@@ -235,7 +234,9 @@ fn start_trace(request: &ServiceRequest, facts: &RequestFacts) -> Option<Span> {
 fn finish_trace(line: &Line, status: StatusCode) {
     if trace::enabled() {
         let span = Span::current();
-        span.record("otel.name", line.route()).record("http.route", line.route());
+        // Semantic conventions for HTTP: a server span is named by method and route.
+        trace::rename(&span, format!("{} {}", line.method(), line.route()));
+        span.record("http.route", line.route());
         span.record("http.response.status_code", status.as_u16());
         if status.is_server_error() {
             span.record("otel.status_code", "ERROR");

@@ -208,8 +208,8 @@ async fn orders_and_pages_agree() {
     // What an employee may see is its whole list, in the same order, on every page.
     for sort in ["-created_at", "score"] {
         let mine = pages(&t.employee.client, "contacts", &[("sort", sort)]).await;
-        let all = list(me, "contacts", &[("sort", sort), ("limit", "200"), ("assigned_to", &t.employee.employee_id.to_string())]);
-        let all = all.await;
+        let employee = t.employee.employee_id.to_string();
+        let all = list(me, "contacts", &[("sort", sort), ("limit", "200"), ("assigned_to", &employee)]).await;
         let all: Vec<&str> = column(&all, "contacts", "id").into_iter().map(|v| v.as_str().unwrap()).collect();
         assert_eq!(mine, all, "{sort}");
         for id in &mine {

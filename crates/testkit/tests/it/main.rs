@@ -11,3 +11,6 @@ mod properties;
 mod records;
 mod walk;
 mod lists;
+mod bulk;
+mod custom_fields;
+mod tenants;
