@@ -1,6 +1,11 @@
 //! CSV imports of two sizes: rows per second, where the time goes, and whether memory stays flat.
 
-use crate::{http::Api, people::Person, process::{Service, cpu_of_tree}, stack::Stack};
+use crate::{
+    http::Api,
+    people::Person,
+    process::{Service, cpu_of_tree},
+    stack::Stack,
+};
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use std::{

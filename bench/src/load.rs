@@ -16,10 +16,8 @@ use std::{
     process::Command,
 };
 
-/// Connections of wrk; all are kept alive.
-pub const CONNECTIONS: u32 = 32;
 /// Connections when a request is to wait for nobody.
-pub const ALONE: u32 = 2;
+const ALONE: u32 = 2;
 /// Clients of pgbench: as many as keep the processors busy, and no more.
 const CLIENTS: &str = "8";
 
@@ -99,16 +97,16 @@ impl Load<'_> {
     /// Measures one path.
     pub fn measure(&self, probe: &Probe, scripts: &Scripts, plan: Plan, alone: bool) -> anyhow::Result<Outcome> {
         let Plan { rounds, seconds } = plan;
-        self.http(probe, CONNECTIONS, 1)?;
+        self.http(probe, probe.connections, 1)?;
         let (mut requests, mut transactions) = (Vec::new(), Vec::new());
         for round in 0..rounds {
             // Whoever comes second may find warmer caches.
             if round % 2 == 0 {
-                requests.push(self.http(probe, CONNECTIONS, seconds)?);
+                requests.push(self.http(probe, probe.connections, seconds)?);
                 transactions.push(self.pgbench(scripts, seconds)?);
             } else {
                 transactions.push(self.pgbench(scripts, seconds)?);
-                requests.push(self.http(probe, CONNECTIONS, seconds)?);
+                requests.push(self.http(probe, probe.connections, seconds)?);
             }
         }
         let p95_alone = if alone { Some(self.http(probe, ALONE, seconds)?.p95) } else { None };
@@ -193,6 +191,10 @@ impl Load<'_> {
         let output = command.output().context("pgbench")?;
         let spent = cpu_of_tree(postmaster)?.saturating_sub(before) as f64;
         let text = String::from_utf8_lossy(&output.stdout);
+        // pgbench ends with 0 even when a statement failed.
+        if !output.stderr.is_empty() {
+            bail!("pgbench: {}", String::from_utf8_lossy(&output.stderr));
+        }
         let number = |start: &str| {
             let rest = text.lines().find_map(|l| l.strip_prefix(start))?;
             rest.trim().split([' ', '/']).next()?.parse::<f64>().ok()

@@ -95,9 +95,8 @@ impl Options {
         // The gateway needs what is behind it.
         for launch in launches.iter().rev() {
             let log = stack.file(&format!("run/{}.log", launch.name));
-            let start = || {
-                Service::start(launch.name, &bin_dir.join(launch.name), &launch.settings, launch.address, &log)
-            };
+            let start =
+                || Service::start(launch.name, &bin_dir.join(launch.name), &launch.settings, launch.address, &log);
             let mut times = Vec::new();
             for _ in 1..STARTS {
                 times.push(start()?.ready_after);

@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 /// Variants of a path, so that not one row alone is asked for.
 const VARIANTS: usize = 16;
 
+/// Connections of wrk; all are kept alive. A search is heavy enough that more would only measure the queue.
+const CONNECTIONS: u32 = 32;
+const SEARCH_CONNECTIONS: u32 = 8;
+
 /// The large tenant, one of the others, and the ones that are written to.
 const LARGE: u16 = 1;
 const EVEN: u16 = 2;
@@ -42,13 +46,15 @@ pub struct Probe {
     pub method: &'static str,
     /// Sent in turn.
     pub requests: Vec<Request>,
+    /// Connections that send them.
+    pub connections: u32,
     /// What it must keep.
     pub budget: Budget,
 }
 
 fn get(name: &'static str, person: Person, paths: impl IntoIterator<Item = String>, budget: Budget) -> Probe {
     let requests = paths.into_iter().map(|path| Request { path, body: None }).collect();
-    Probe { name, person, method: "GET", requests, budget }
+    Probe { name, person, method: "GET", requests, connections: CONNECTIONS, budget }
 }
 
 fn encoded(text: &str) -> String {
@@ -57,7 +63,8 @@ fn encoded(text: &str) -> String {
 
 fn search(name: &'static str, word: &str) -> Probe {
     let path = format!("/api/contacts?limit=50&q={}", encoded(word));
-    get(name, Person::admin(LARGE), [path], Budget::Alone { p95: 20_000.0 })
+    let probe = get(name, Person::admin(LARGE), [path], Budget::Alone { p95: 20_000.0 });
+    Probe { connections: SEARCH_CONNECTIONS, ..probe }
 }
 
 fn contact(n: usize) -> Value {
@@ -71,13 +78,17 @@ fn contact(n: usize) -> Value {
 }
 
 /// The words in the data that are rare (one row), of medium frequency (some 200) and common (every eleventh).
-fn searches(stack: &Stack) -> anyhow::Result<[Probe; 3]> {
+fn searches(stack: &Stack) -> anyhow::Result<[Probe; 4]> {
     let rare = format!(
         "SELECT email FROM contacts WHERE tenant_id = '{}' AND deleted_at IS NULL ORDER BY created_at LIMIT 1",
         Person::admin(LARGE).tenant_id()
     );
+    let email = stack.sql(&[&rare])?;
+    let (_, name) = email.split_once('.').context("an address of the data has no point")?;
+    let (name, _) = name.split_once('@').context("an address of the data has no @")?;
     Ok([
-        search("search, 1 hit", &stack.sql(&[&rare])?),
+        search("search, 1 hit", name),
+        search("search, an address", &email),
         search("search, 200 hits", "quarrington"),
         search("search, 18,000 hits", "manager"),
     ])
@@ -110,20 +121,22 @@ pub fn all(stack: &Stack, api: &Api) -> anyhow::Result<Vec<Probe>> {
     ] });
     let share = |percent| Budget::Share { percent, p99: None, services: None };
     let mut probes = vec![
-        get("list of 50, count=none", admin, [list.clone()], Budget::Share {
-            percent: 40.0,
-            p99: Some(25_000.0),
-            services: None,
-        }),
+        get(
+            "list of 50, count=none",
+            admin,
+            [list.clone()],
+            Budget::Share { percent: 40.0, p99: Some(25_000.0), services: None },
+        ),
         get("list of 50, counted", admin, ["/api/contacts?limit=50".to_owned()], Budget::None),
         get("list of an employee", employee, [list.clone()], Budget::None),
         get("tenth page by cursor", admin, [page(api, admin, &list, 10)?], Budget::None),
         get("deep filter", admin, [format!("{list}&filter={}", encoded(&deep.to_string()))], Budget::None),
-        get("read one", admin, ids.lines().map(|id| format!("/api/contacts/{id}")), Budget::Share {
-            percent: 50.0,
-            p99: None,
-            services: Some(100.0),
-        }),
+        get(
+            "read one",
+            admin,
+            ids.lines().map(|id| format!("/api/contacts/{id}")),
+            Budget::Share { percent: 50.0, p99: None, services: Some(100.0) },
+        ),
         Probe {
             name: "create, audit and event",
             person: Person::admin(WRITTEN),
@@ -131,6 +144,7 @@ pub fn all(stack: &Stack, api: &Api) -> anyhow::Result<Vec<Probe>> {
             requests: (0..VARIANTS)
                 .map(|n| Request { path: "/api/contacts".to_owned(), body: Some(contact(n)) })
                 .collect(),
+            connections: CONNECTIONS,
             budget: share(45.0),
         },
     ];

@@ -39,12 +39,14 @@ fn milliseconds(microseconds: f64) -> String {
 
 /// The head of the table of paths.
 pub fn path_head(services: &[&str]) {
-    println!("\nPaths: 32 connections, alternating with 8 clients of pgbench on the same statements. CPU in µs per request.");
+    println!(
+        "\nPaths: 32 connections (searches 8), alternating with 8 clients of pgbench on the same statements; p95 at 2.\nCPU in µs per request, the last column per transaction of pgbench."
+    );
     print!("{:<24}{:>8}{:>9}{:>8}{:>8}{:>8}{:>9}", "", "http/s", "pgbench", "ratio", "p50 ms", "p99 ms", "p95 @2");
     for service in services {
         print!("{service:>10}");
     }
-    println!("{:>10}{:>10}", "postgres", "pgbench's");
+    println!("{:>10}{:>10}", "postgres", "pgb. pg");
 }
 
 /// A line of it.
@@ -69,7 +71,8 @@ pub fn path_verdict(verdicts: &mut Verdicts, name: &str, budget: Budget, o: &Out
     match budget {
         Budget::None => {}
         Budget::Share { percent, p99, services } => {
-            verdicts.judge(o.share() >= percent, format!("{name}: {:.0} % of pgbench (at least {percent} %)", o.share()));
+            verdicts
+                .judge(o.share() >= percent, format!("{name}: {:.0} % of pgbench (at least {percent} %)", o.share()));
             if let Some(most) = p99 {
                 let (is, most_ms) = (milliseconds(o.p99), milliseconds(most));
                 verdicts.judge(o.p99 <= most, format!("{name}: p99 {is} ms at 32 connections (at most {most_ms} ms)"));
@@ -104,7 +107,10 @@ pub fn imports(verdicts: &mut Verdicts, all: &[import::Outcome]) {
         verdicts.judge(large.rate() >= 10_000.0, format!("CSV import: {:.0} rows/s (at least 10000)", large.rate()));
         let (a, b) = (megabytes(small.peak), megabytes(large.peak));
         // Ten times the rows may not cost more than the allocator's noise.
-        let text = format!("CSV import: memory {a:.1} MB for {} rows, {b:.1} MB for {} (flat: within 8 MB)", small.rows, large.rows);
+        let text = format!(
+            "CSV import: memory {a:.1} MB for {} rows, {b:.1} MB for {} (flat: within 8 MB)",
+            small.rows, large.rows
+        );
         verdicts.judge(b <= a + 8.0, text);
     }
 }
@@ -132,6 +138,9 @@ pub fn services(verdicts: &mut Verdicts, all: &[ServiceFigures]) {
     }
     let idle: f64 = all.iter().map(|s| megabytes(s.idle.rss)).sum();
     let loaded: f64 = all.iter().map(|s| megabytes(s.loaded.rss)).sum();
-    let text = format!("memory: {idle:.0} MB idle, {loaded:.0} MB loaded for {} services (150 and 300 MB for all six)", all.len());
+    let text = format!(
+        "memory: {idle:.0} MB idle, {loaded:.0} MB loaded for {} services (150 and 300 MB for all six)",
+        all.len()
+    );
     verdicts.judge(idle <= 150.0 && loaded <= 300.0, text);
 }

@@ -117,7 +117,10 @@ impl Identity {
             (Some(_), Some(_)) => return Err(Error::new(ErrorCode::InvalidTenant, "Access denied: Invalid tenant")),
             (None, Some(asked)) if self.role == Role::Superadmin => asked,
             (None, None) if self.role == Role::Superadmin => {
-                return Err(Error::parameter("tenant_id", "is required: a superadmin acts on one named tenant at a time"));
+                return Err(Error::parameter(
+                    "tenant_id",
+                    "is required: a superadmin acts on one named tenant at a time",
+                ));
             }
             (None, _) => return Err(Error::new(ErrorCode::InvalidTenant, "Access denied: Invalid tenant")),
         };

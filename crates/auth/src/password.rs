@@ -7,7 +7,8 @@ use argon2::{Algorithm, Argon2, Params, PasswordHasher as _, PasswordVerifier as
 use std::{collections::HashSet, sync::LazyLock};
 
 /// The ten thousand commonest passwords, one per line, by frequency. From the password list of zxcvbn 4.4.2 (MIT).
-static COMMON: LazyLock<HashSet<&'static str>> = LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
+static COMMON: LazyLock<HashSet<&'static str>> =
+    LazyLock::new(|| include_str!("common_passwords.txt").lines().collect());
 
 /// OWASP's second choice for argon2id: 19 MiB, two passes, one lane.
 fn hasher() -> Argon2<'static> {

@@ -86,7 +86,8 @@ pub fn allows(role: Role, resource: &str, action: Action) -> bool {
 /// The matrix as a Markdown table, one line per resource and action.
 #[must_use]
 pub fn matrix() -> String {
-    let mut out = String::from("| resource | action | employee | manager | admin | superadmin |\n|---|---|---|---|---|---|\n");
+    let mut out =
+        String::from("| resource | action | employee | manager | admin | superadmin |\n|---|---|---|---|---|---|\n");
     for (name, _) in std::iter::once(&RECORDS).chain(SPECIAL) {
         for action in Action::ALL {
             let _ = write!(out, "| {name} | {} |", action.as_str());

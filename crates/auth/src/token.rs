@@ -230,8 +230,9 @@ mod tests {
     #[test]
     fn access_tokens_survive_one_rotation_and_no_other_key() {
         let (old, new) = (secret(&"a".repeat(32)), secret(&"b".repeat(32)));
-        let token =
-            AccessKeys::new(&old, None).and_then(|k| k.mint(UserId(Uuid::nil()), Uuid::nil(), None, Role::Admin)).unwrap();
+        let token = AccessKeys::new(&old, None)
+            .and_then(|k| k.mint(UserId(Uuid::nil()), Uuid::nil(), None, Role::Admin))
+            .unwrap();
         assert!(AccessKeys::new(&new, Some(&old)).unwrap().verify(&token).is_ok());
         assert!(AccessKeys::new(&new, None).unwrap().verify(&token).is_err());
         assert!(AccessKeys::new(&secret("short"), None).is_err());

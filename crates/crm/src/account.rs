@@ -52,4 +52,3 @@ record! {
     /// Name of that employee.
     assigned_to_name: Option<String> = text(401).read_only();
 }
-

@@ -25,9 +25,7 @@ pub fn from_diesel(e: Diesel) -> Error {
                 Kind::NotNullViolation => {
                     Error::invalid(info.column_name().unwrap_or("unknown").to_owned(), "is required").because(e)
                 }
-                Kind::ReadOnlyTransaction => {
-                    Error::new(ErrorCode::Forbidden, "Your access is read-only.").because(e)
-                }
+                Kind::ReadOnlyTransaction => Error::new(ErrorCode::Forbidden, "Your access is read-only.").because(e),
                 Kind::SerializationFailure => Error::unavailable("database", e),
                 Kind::ClosedConnection | Kind::UnableToSendCommand => Error::unavailable("database", e),
                 // diesel does not pass SQLSTATE on; these texts are fixed (the connection sets lc_messages to C).
@@ -57,7 +55,9 @@ fn passing(message: &str) -> bool {
 #[must_use]
 pub fn worth_a_retry(e: &Diesel) -> bool {
     match e {
-        Diesel::DatabaseError(Kind::SerializationFailure | Kind::ClosedConnection | Kind::UnableToSendCommand, _) => true,
+        Diesel::DatabaseError(Kind::SerializationFailure | Kind::ClosedConnection | Kind::UnableToSendCommand, _) => {
+            true
+        }
         Diesel::DatabaseError(_, info) => {
             info.message().starts_with("deadlock detected") || info.message().contains("connection closed")
         }

@@ -5,7 +5,9 @@ use diesel::{
     deserialize::{self, FromSql},
     pg::{Pg, PgValue},
     row::{Field as _, Row as _},
-    sql_types::{Array, BigInt, Bool, Bytea, Date as SqlDate, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid},
+    sql_types::{
+        Array, BigInt, Bool, Bytea, Date as SqlDate, Integer, Jsonb, Nullable, Text, Timestamptz, Uuid as SqlUuid,
+    },
 };
 use diesel_async::{AsyncConnectionCore, AsyncPgConnection};
 use serde_json::value::RawValue;

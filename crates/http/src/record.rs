@@ -16,7 +16,9 @@ use aisha_db::record::Record;
 pub fn routes<R: Record>(cfg: &mut ServiceConfig) {
     let base = format!("/api/{}", R::DEF.plural);
     cfg.service(
-        web::resource(base.as_str()).route(web::get().to(handlers::list::<R>)).route(web::post().to(handlers::create::<R>)),
+        web::resource(base.as_str())
+            .route(web::get().to(handlers::list::<R>))
+            .route(web::post().to(handlers::create::<R>)),
     )
     .service(web::resource(format!("{base}/search")).route(web::get().to(handlers::list::<R>)))
     .service(web::resource(format!("{base}/bulk")).route(web::post().to(bulk::bulk::<R>)))

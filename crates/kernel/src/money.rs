@@ -70,7 +70,9 @@ mod tests {
 
     #[test]
     fn reads_and_writes_exactly() {
-        for (text, minor) in [("0", 0), ("10.1", 1010), ("-0.05", -5), ("9999999999999.99", 999_999_999_999_999), ("1.500", 150)] {
+        for (text, minor) in
+            [("0", 0), ("10.1", 1010), ("-0.05", -5), ("9999999999999.99", 999_999_999_999_999), ("1.500", 150)]
+        {
             assert_eq!(text.parse::<Money>().map(Money::minor), Ok(minor), "{text}");
         }
         assert_eq!(serde_json::to_string(&Money(1010)).ok().as_deref(), Some("10.10"));

@@ -182,8 +182,7 @@ impl TenantInput {
 
 /// `Müller & Söhne GmbH` becomes `m-ller-s-hne-gmbh`: letters and digits of ASCII, everything else a single hyphen.
 fn slugify(name: &str) -> String {
-    let spaced: String =
-        name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { ' ' }).collect();
+    let spaced: String = name.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { ' ' }).collect();
     let slug = spaced.split_whitespace().collect::<Vec<_>>().join("-");
     let slug: String = slug.chars().take(50).collect();
     slug.trim_matches('-').to_owned()
@@ -213,16 +212,24 @@ pub async fn tenant_create(
         let mut fixed = vec![("id", Bind::from(id))];
         if !input.0.has("slug") {
             // Whoever makes a slug waits for the other: two tenants of one name at once get two slugs.
-            let mut sql = Sql::new("SELECT (SELECT min(n) FROM generate_series(1, 10000) AS n \
-                WHERE NOT EXISTS (SELECT FROM tenant WHERE slug = CASE n WHEN 1 THEN ");
+            let mut sql = Sql::new(
+                "SELECT (SELECT min(n) FROM generate_series(1, 10000) AS n \
+                WHERE NOT EXISTS (SELECT FROM tenant WHERE slug = CASE n WHEN 1 THEN ",
+            );
             sql.bind(Bind::text(&base)).push(" ELSE ").bind(Bind::text(format!("{base}-"))).push(" || n END))");
             let mut lock = tx.flight(vec![Sql::new("SELECT pg_advisory_xact_lock(7302)"), sql]).await?;
-            let n: Option<i32> =
-                lock.pop().and_then(|r| r.first().map(|row| row.get(0))).transpose().map_err(Error::internal)?.flatten();
+            let n: Option<i32> = lock
+                .pop()
+                .and_then(|r| r.first().map(|row| row.get(0)))
+                .transpose()
+                .map_err(Error::internal)?
+                .flatten();
             let slug = match n {
                 Some(1) => base.clone(),
                 Some(n) => format!("{base}-{n}"),
-                None => return Err(Error::conflict("No free slug can be made from this name.").field("slug", "give one")),
+                None => {
+                    return Err(Error::conflict("No free slug can be made from this name.").field("slug", "give one"));
+                }
             };
             fixed.push(("slug", Bind::text(slug)));
         }
@@ -294,9 +301,8 @@ pub async fn tenant_list(
 pub async fn tenant_ids(tx: &mut SystemTx) -> Result<Vec<TenantId>, Error> {
     // Spelled out: with diesel's traits in scope, `first()` of any list here would mean theirs.
     let all = diesel::QueryDsl::order(diesel::QueryDsl::select(tenant::table, tenant::id), tenant::id);
-    let ids: Vec<Uuid> = diesel_async::RunQueryDsl::load(all, tx.conn().await?)
-        .await
-        .map_err(aisha_db::error::from_diesel)?;
+    let ids: Vec<Uuid> =
+        diesel_async::RunQueryDsl::load(all, tx.conn().await?).await.map_err(aisha_db::error::from_diesel)?;
     Ok(ids.into_iter().map(TenantId).collect())
 }
 
@@ -353,7 +359,10 @@ pub async fn tenant_update(
         Some(row) => from_row(row),
         None => {
             tenant_read(db, me).await?;
-            Err(Error::new(ErrorCode::PreconditionFailed, "Somebody changed this tenant first: read it again and repeat your change."))
+            Err(Error::new(
+                ErrorCode::PreconditionFailed,
+                "Somebody changed this tenant first: read it again and repeat your change.",
+            ))
         }
     }
 }
@@ -364,7 +373,9 @@ mod tests {
 
     #[test]
     fn slugs_are_made_of_names() {
-        for (name, slug) in [("Acme Corporation", "acme-corporation"), ("  A & B -- C ", "a-b-c"), ("日本", ""), ("é", "")] {
+        for (name, slug) in
+            [("Acme Corporation", "acme-corporation"), ("  A & B -- C ", "a-b-c"), ("日本", ""), ("é", "")]
+        {
             assert_eq!(slugify(name), slug);
         }
         assert!(slugify(&"long ".repeat(50)).len() <= 50);

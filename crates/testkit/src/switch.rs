@@ -21,12 +21,7 @@ impl Switch {
         let target = authority.split('/').next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut switch = Self {
-            port,
-            target: target.clone(),
-            cut: watch::channel(0).0,
-            listener: None,
-        };
+        let mut switch = Self { port, target: target.clone(), cut: watch::channel(0).0, listener: None };
         switch.serve(listener);
         (switch, url.replace(&target, &format!("127.0.0.1:{port}")))
     }

@@ -35,7 +35,8 @@ pub async fn round(db: &Db) -> Result<(), Error> {
     for tenant in tenants {
         for sql in CHORES {
             loop {
-                let n = db.system(&why(Some(tenant)), async |tx| tx.rows(Sql::new(*sql)).await.map(|r| r.len())).await?;
+                let n =
+                    db.system(&why(Some(tenant)), async |tx| tx.rows(Sql::new(*sql)).await.map(|r| r.len())).await?;
                 if i64::try_from(n).unwrap_or(0) < BATCH {
                     break;
                 }

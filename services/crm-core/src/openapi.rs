@@ -127,7 +127,9 @@ fn tenants(doc: &mut Document) {
     doc.schema("TenantPatch", with(object(fields, false), flat));
     let op = |verb: &str, summary: &str| Operation::new(format!("tenant_{verb}"), "tenants", summary);
     let status = query("status", "Only tenants with this status.", json!({ "type": "string" }));
-    let list = op("list", "List tenants: all for a superadmin, the own one for others").parameters([status]).parameters(paging());
+    let list = op("list", "List tenants: all for a superadmin, the own one for others")
+        .parameters([status])
+        .parameters(paging());
     doc.operation("get", "/api/tenants", list.answers(200, "A page.", listed("tenants", "Tenant")));
     let create = op("create", "Create a tenant (superadmins)").json_body(reference("NewTenant"));
     doc.operation("post", "/api/tenants", create.answers(201, "Created.", reference("Tenant")));

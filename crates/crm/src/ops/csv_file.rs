@@ -71,7 +71,9 @@ impl CsvFile {
                 return Err(refuse(format!("has more than {MAX_COLUMNS} columns in line {line}")));
             }
             if record.iter().any(|cell| cell.len() > MAX_CELL) {
-                return Err(refuse(format!("has a cell of more than {MAX_CELL} bytes in line {line}: is a quote missing?")));
+                return Err(refuse(format!(
+                    "has a cell of more than {MAX_CELL} bytes in line {line}: is a quote missing?"
+                )));
             }
             if std::str::from_utf8(record.as_slice()).is_err() {
                 return Err(refuse(format!("is not UTF-8 text in line {line}: save it as \"CSV UTF-8\"")));

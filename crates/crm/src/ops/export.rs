@@ -15,12 +15,7 @@ const PAGE: i64 = 500;
 ///
 /// # Errors
 /// 503 when the database is away.
-pub async fn export_record<R: Record>(
-    db: &Db,
-    me: &Principal,
-    cx: &RequestContext,
-    query: &str,
-) -> Result<(), Error> {
+pub async fn export_record<R: Record>(db: &Db, me: &Principal, cx: &RequestContext, query: &str) -> Result<(), Error> {
     // Not by the principal's own transaction: whoever may only read may export, and leaves this trace all the same.
     let why = SystemReason {
         reason: "export",

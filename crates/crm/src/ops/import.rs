@@ -231,7 +231,8 @@ impl Import {
             let mut items: Vec<Result<Changes, Vec<FieldError>>> =
                 batch.iter().map(|row| self.changes(row, &definitions)).collect();
             references_resolve(tx, &mut items).await?;
-            let mut keys: Vec<Option<String>> = items.iter().map(|i| i.as_ref().ok().and_then(|c| key_of::<R>(c))).collect();
+            let mut keys: Vec<Option<String>> =
+                items.iter().map(|i| i.as_ref().ok().and_then(|c| key_of::<R>(c))).collect();
             let mut checked = rows_checked(items, &definitions, &required);
             for (key, _) in keys.iter_mut().zip(&checked).filter(|(_, item)| item.is_err()) {
                 *key = None;
@@ -307,7 +308,8 @@ impl Import {
         if row.cells.len() > self.targets.len() {
             return Err(vec![FieldError::new("row", "has more cells than the header: is a quote missing?")]);
         }
-        for (target, cell) in self.targets.iter().zip(row.cells.iter().map(String::as_str).chain(std::iter::repeat(""))) {
+        for (target, cell) in self.targets.iter().zip(row.cells.iter().map(String::as_str).chain(std::iter::repeat("")))
+        {
             let cell = unescaped(cell.trim());
             match target {
                 None => {}
@@ -387,8 +389,11 @@ impl Import {
             .collect();
         let from = format!("AS r(import_row_number integer, import_record_id uuid{types})");
         let rows = Bind::Text(Some(Value::Array(payload).to_string()), "jsonb");
-        let mut sql = Sql::new("INSERT INTO import_row (tenant_id, import_id, row_number, record_id, version, previous) SELECT t.tenant_id, ");
-        sql.bind(self.id).push(format!(", r.import_row_number, t.id, t.version + 1, jsonb_build_object({}) ", old.join(", ")));
+        let mut sql = Sql::new(
+            "INSERT INTO import_row (tenant_id, import_id, row_number, record_id, version, previous) SELECT t.tenant_id, ",
+        );
+        sql.bind(self.id)
+            .push(format!(", r.import_row_number, t.id, t.version + 1, jsonb_build_object({}) ", old.join(", ")));
         sql.push(format!("FROM {table} t JOIN jsonb_to_recordset(")).bind(rows.clone());
         sql.push(format!(") {from} ON r.import_record_id = t.id WHERE t.tenant_id = ")).bind(tx.principal().tenant().0);
         sql.push(" AND t.deleted_at IS NULL FOR UPDATE OF t");
@@ -488,5 +493,8 @@ async fn existing<R: Record>(tx: &mut TenantTx, keys: &[Option<String>]) -> Resu
     ));
     sql.bind(Bind::Texts(Some(wanted))).push(format!(") ORDER BY {column}, created_at, id"));
     let rows = tx.rows(sql).await?;
-    rows.iter().map(|r| Ok((r.get(0)?, r.get(1)?))).collect::<Result<_, Box<dyn std::error::Error + Send + Sync>>>().map_err(Error::internal)
+    rows.iter()
+        .map(|r| Ok((r.get(0)?, r.get(1)?)))
+        .collect::<Result<_, Box<dyn std::error::Error + Send + Sync>>>()
+        .map_err(Error::internal)
 }

@@ -36,7 +36,8 @@ pub async fn import_undo<R: Record>(
     id: Uuid,
 ) -> Result<UndoResult, Error> {
     db.write(me, cx, async |tx| {
-        let mut sql = Sql::new("SELECT status, dry_run FROM import_log WHERE tenant_id = current_tenant_id() AND id = ");
+        let mut sql =
+            Sql::new("SELECT status, dry_run FROM import_log WHERE tenant_id = current_tenant_id() AND id = ");
         sql.bind(id).push(" FOR UPDATE");
         let rows = tx.rows(sql).await?;
         let row = rows.first().ok_or_else(Error::not_found)?;
@@ -86,7 +87,9 @@ async fn remove<R: Record>(tx: &mut TenantTx, id: Uuid) -> Result<i64, Error> {
 async fn revert<R: Record>(tx: &mut TenantTx, id: Uuid) -> Result<i64, Error> {
     let table = R::DEF.table;
     // The columns are those of the mapping: the keys that every row of the import has kept.
-    let mut sql = Sql::new("SELECT DISTINCT jsonb_object_keys(previous) FROM import_row WHERE tenant_id = current_tenant_id() AND import_id = ");
+    let mut sql = Sql::new(
+        "SELECT DISTINCT jsonb_object_keys(previous) FROM import_row WHERE tenant_id = current_tenant_id() AND import_id = ",
+    );
     sql.bind(id);
     let keys: Vec<String> =
         tx.rows(sql).await?.iter().map(|r| r.get(0)).collect::<Result<_, _>>().map_err(Error::internal)?;

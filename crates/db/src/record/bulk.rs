@@ -144,7 +144,8 @@ pub async fn insert_many<R: Record>(
             None => values.push_str(&format!(", r.{column}")),
         }
     }
-    let mut sql = Sql::new(format!("INSERT INTO {} (tenant_id, created_by, import_id, id{columns}) SELECT ", R::DEF.table));
+    let mut sql =
+        Sql::new(format!("INSERT INTO {} (tenant_id, created_by, import_id, id{columns}) SELECT ", R::DEF.table));
     sql.bind(tx.principal().tenant().0).push(", ").bind(tx.principal().user().0).push(", ");
     sql.bind(Bind::Uuid(import_id)).push(format!(", r.id{values} FROM jsonb_to_recordset("));
     sql.bind(Bind::Text(Some(Value::Array(payload).to_string()), "jsonb"));

@@ -53,7 +53,9 @@ impl Definition {
                 list.iter().map(choice).collect::<Result<Vec<_>, _>>().map(Value::from)
             }
             "date" => value::date(v.as_str().unwrap_or_default()).map(|d| d.to_string().into()),
-            "number" => (v.is_number() && value::storable(v)).then(|| v.clone()).ok_or_else(|| "must be a number".into()),
+            "number" => {
+                (v.is_number() && value::storable(v)).then(|| v.clone()).ok_or_else(|| "must be a number".into())
+            }
             "checkbox" => v.is_boolean().then(|| v.clone()).ok_or_else(|| "must be true or false".into()),
             "currency" => {
                 let text = v.as_str().map_or_else(|| v.to_string(), str::to_owned);

@@ -228,8 +228,19 @@ pub static COMMON: [Field; 10] = [
     json().named("custom_fields", "Values of the tenant's own fields; on update merged key by key, null removes."),
     flag().named("is_test_data", "Whether it was made for testing."),
     field(Kind::Uuid).read_only().named("created_by", "The user who created it."),
-    field(Kind::Timestamp).required().read_only().aliases(&["created_date"]).named("created_at", "When it was created."),
-    field(Kind::Timestamp).required().read_only().aliases(&["updated_date"]).named("updated_at", "When it was last changed."),
+    field(Kind::Timestamp)
+        .required()
+        .read_only()
+        .aliases(&["created_date"])
+        .named("created_at", "When it was created."),
+    field(Kind::Timestamp)
+        .required()
+        .read_only()
+        .aliases(&["updated_date"])
+        .named("updated_at", "When it was last changed."),
     field(Kind::Timestamp).read_only().named("deleted_at", "When it was moved to the trash; absent on live records."),
-    field(Kind::Integer(1, i32::MAX)).required().read_only().named("version", "Counts the changes; the ETag is made of it."),
+    field(Kind::Integer(1, i32::MAX))
+        .required()
+        .read_only()
+        .named("version", "Counts the changes; the ETag is made of it."),
 ];

@@ -1,10 +1,6 @@
 //! Lists: one SELECT and, unless told not to, one capped count, in one flight.
 
-use super::{
-    Record,
-    filter::Filter,
-    page::Sort,
-};
+use super::{Record, filter::Filter, page::Sort};
 use crate::{
     row::Column as _,
     sql::{Bind, Sql},
@@ -77,7 +73,11 @@ impl List {
     /// Conditions of every row of the list, without the owner's.
     fn conditions(&self, me: &Principal) -> Sql {
         let mut sql = Sql::new("tenant_id = ");
-        sql.bind(me.tenant().0).push(if self.trash { " AND deleted_at IS NOT NULL" } else { " AND deleted_at IS NULL" });
+        sql.bind(me.tenant().0).push(if self.trash {
+            " AND deleted_at IS NOT NULL"
+        } else {
+            " AND deleted_at IS NULL"
+        });
         if !self.filter.is_empty() {
             sql.push(" AND ").append(self.filter.sql());
         }

@@ -1,7 +1,11 @@
 //! Reading one record.
 
 use super::{Record, list::scope};
-use crate::{row::PgRow, sql::Sql, tx::{Db, TenantTx}};
+use crate::{
+    row::PgRow,
+    sql::Sql,
+    tx::{Db, TenantTx},
+};
 use aisha_auth::Principal;
 use aisha_kernel::Error;
 use uuid::Uuid;

@@ -1,13 +1,6 @@
 //! Creating, changing, trashing and restoring one record. Audit rows and events are the database's work.
 
-use super::{
-    Changes, Record,
-    changes::push_value,
-    custom,
-    field::Kind,
-    read::one,
-    value::Parsed,
-};
+use super::{Changes, Record, changes::push_value, custom, field::Kind, read::one, value::Parsed};
 use crate::{
     sql::{Bind, Sql},
     tx::{Rows, TenantTx},
@@ -159,7 +152,10 @@ async fn missed<R: Record>(tx: &mut TenantTx, id: Uuid) -> Error {
 }
 
 fn outdated() -> Error {
-    Error::new(ErrorCode::PreconditionFailed, "Somebody changed this record first: read it again and repeat your change.")
+    Error::new(
+        ErrorCode::PreconditionFailed,
+        "Somebody changed this record first: read it again and repeat your change.",
+    )
 }
 
 /// Moves a live record to the trash.
@@ -186,7 +182,8 @@ pub async fn record_trash<R: Record>(tx: &mut TenantTx, id: Uuid, expected: Expe
 /// # Errors
 /// 404 when it is not in the trash, 409 when a live record has taken its place.
 pub async fn record_restore<R: Record>(tx: &mut TenantTx, id: Uuid) -> Result<R, Error> {
-    let mut sql = Sql::new(format!("UPDATE {} SET deleted_at = NULL, deleted_by = NULL WHERE tenant_id = ", R::DEF.table));
+    let mut sql =
+        Sql::new(format!("UPDATE {} SET deleted_at = NULL, deleted_by = NULL WHERE tenant_id = ", R::DEF.table));
     sql.bind(tx.principal().tenant().0).push(" AND id = ").bind(id).push(" AND deleted_at IS NOT NULL");
     super::list::scope::<R>(tx.principal(), &mut sql);
     sql.push(format!(" RETURNING {}", R::columns()));

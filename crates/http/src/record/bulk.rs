@@ -8,7 +8,7 @@ use crate::{ApiResult, principal::Caller};
 use actix_web::{HttpRequest, http::StatusCode, web};
 use aisha_auth::Action;
 use aisha_db::{
-    Db, TenantTx,
+    Db, Sql, TenantTx,
     record::{
         Changes, Record,
         bulk::{custom_required, insert_many, references_resolve, rows_checked, trash_many},
@@ -16,7 +16,6 @@ use aisha_db::{
         custom,
         write::{Expected, record_update},
     },
-    Sql,
 };
 use aisha_kernel::{Error, ErrorCode, FieldError};
 use serde::Serialize;

@@ -4,11 +4,7 @@ use super::{
     idempotency::{Claim, Reply, claim, once},
     query::{self, ListQuery},
 };
-use crate::{
-    ApiResult, body,
-    envelope::ok,
-    principal::Caller,
-};
+use crate::{ApiResult, body, envelope::ok, principal::Caller};
 use actix_web::{
     HttpRequest, HttpResponse,
     dev::Payload,

@@ -125,20 +125,21 @@ async fn take(tx: &mut TenantTx, claim: &Claim) -> Result<Option<Reply>, Error> 
     insert.bind(tenant).push(", ").bind(user).push(", ").bind(Bind::text(&claim.key)).push(", ");
     insert.bind(hex(&claim.digest)).push(", 0, now() + interval '24 hours') ON CONFLICT (tenant_id, user_id, key) ");
     insert.push("DO UPDATE SET request_hash = excluded.request_hash, status = 0, response = NULL, location = NULL, ");
-    insert.push("etag = NULL, created_at = now(), expires_at = excluded.expires_at WHERE k.expires_at < now() RETURNING key");
+    insert.push(
+        "etag = NULL, created_at = now(), expires_at = excluded.expires_at WHERE k.expires_at < now() RETURNING key",
+    );
     if !tx.rows(insert).await?.is_empty() {
         return Ok(None);
     }
-    let mut select = Sql::new("SELECT request_hash, status, response, location, etag FROM idempotency_key WHERE tenant_id = ");
+    let mut select =
+        Sql::new("SELECT request_hash, status, response, location, etag FROM idempotency_key WHERE tenant_id = ");
     select.bind(tenant).push(" AND user_id = ").bind(user).push(" AND key = ").bind(Bind::text(&claim.key));
     let rows = tx.rows(select).await?;
-    let row = rows.first().ok_or_else(|| Error::conflict("The first request with this Idempotency-Key is not finished."))?;
+    let row =
+        rows.first().ok_or_else(|| Error::conflict("The first request with this Idempotency-Key is not finished."))?;
     let digest: Vec<u8> = row.get(0).map_err(Error::internal)?;
     if digest != claim.digest {
-        return Err(Error::new(
-            ErrorCode::IdempotencyKeyReused,
-            "This Idempotency-Key was used with another request.",
-        ));
+        return Err(Error::new(ErrorCode::IdempotencyKeyReused, "This Idempotency-Key was used with another request."));
     }
     let status: i32 = row.get(1).map_err(Error::internal)?;
     Ok(Some(Reply {

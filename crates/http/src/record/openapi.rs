@@ -39,7 +39,8 @@ pub fn field_schema(field: &Field, output: bool) -> Value {
     };
     if let Some(map) = schema.as_object_mut() {
         map.insert("description".into(), field.doc.trim().into());
-        if field.nullable() && !field.read_only
+        if field.nullable()
+            && !field.read_only
             && let Some(kind) = map.get("type").cloned()
         {
             map.insert("type".into(), json!([kind, "null"]));
@@ -80,20 +81,35 @@ fn list_parameters(def: &RecordDef) -> Vec<Value> {
     let mut out = vec![
         tenant_id(),
         query("q", "Words that must all occur in the record's text.", text()),
-        query("filter", "Conditions as JSON, e.g. {\"$or\":[{\"status\":\"active\"},{\"score\":{\"$gte\":50}}]}.", text()),
+        query(
+            "filter",
+            "Conditions as JSON, e.g. {\"$or\":[{\"status\":\"active\"},{\"score\":{\"$gte\":50}}]}.",
+            text(),
+        ),
         query("sort", "Up to three fields, descending with a minus; default -created_at.", text()),
         query(
             "limit",
             "Records per page.",
             json!({ "type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT }),
         ),
-        query("offset", "Records to skip; for deep pages use cursor.", json!({ "type": "integer", "minimum": 0, "maximum": 100_000 })),
+        query(
+            "offset",
+            "Records to skip; for deep pages use cursor.",
+            json!({ "type": "integer", "minimum": 0, "maximum": 100_000 }),
+        ),
         query("cursor", "next_cursor of the page before.", text()),
-        query("count", "How total is counted: exact up to 10,000 by default.", json!({ "type": "string", "enum": ["capped", "exact", "none"] })),
+        query(
+            "count",
+            "How total is counted: exact up to 10,000 by default.",
+            json!({ "type": "string", "enum": ["capped", "exact", "none"] }),
+        ),
         query("fields", "Fields to show, separated by commas.", text()),
     ];
-    let filters = def.all_fields().filter(|f| !matches!(f.kind, Kind::Json) && f.name != "tenant_id" && f.name != "deleted_at");
-    out.extend(filters.map(|f| query(f.name, "Only records with this value; operators as JSON, e.g. {\"$gte\":5}.", text())));
+    let filters =
+        def.all_fields().filter(|f| !matches!(f.kind, Kind::Json) && f.name != "tenant_id" && f.name != "deleted_at");
+    out.extend(
+        filters.map(|f| query(f.name, "Only records with this value; operators as JSON, e.g. {\"$gte\":5}.", text())),
+    );
     out
 }
 
@@ -123,13 +139,23 @@ fn if_match() -> Value {
 fn describe_collection(def: &RecordDef, name: &str, doc: &mut Document) {
     let (base, tag) = (format!("/api/{}", def.plural), def.plural);
     let list = |id: &str, summary: String| {
-        Operation::new(format!("{}_{id}", def.name), tag, summary)
-            .parameters(list_parameters(def))
-            .answers(200, "A page.", list_schema(def, name))
+        Operation::new(format!("{}_{id}", def.name), tag, summary).parameters(list_parameters(def)).answers(
+            200,
+            "A page.",
+            list_schema(def, name),
+        )
     };
     doc.operation("get", &base, list("list", format!("List {tag}")));
-    doc.operation("get", &format!("{base}/search"), list("search", format!("Search {tag} (the same as the list with q)")));
-    doc.operation("get", &format!("{base}/trash"), list("trash_list", format!("List {tag} in the trash, kept for 30 days")));
+    doc.operation(
+        "get",
+        &format!("{base}/search"),
+        list("search", format!("Search {tag} (the same as the list with q)")),
+    );
+    doc.operation(
+        "get",
+        &format!("{base}/trash"),
+        list("trash_list", format!("List {tag} in the trash, kept for 30 days")),
+    );
     let create = Operation::new(format!("{}_create", def.name), tag, format!("Create one of {tag}"))
         .parameters([tenant_id(), idempotency()])
         .json_body(reference(&format!("New{name}")))
@@ -199,10 +225,14 @@ fn describe_bulk(def: &RecordDef, name: &str, doc: &mut Document) {
             } }
         }
     });
-    let bulk = Operation::new(format!("{}_bulk", def.name), def.plural, "Create, update or delete many, each with its own result")
-        .parameters([tenant_id(), idempotency()])
-        .json_body(body)
-        .answers(200, "What became of each item.", data);
+    let bulk = Operation::new(
+        format!("{}_bulk", def.name),
+        def.plural,
+        "Create, update or delete many, each with its own result",
+    )
+    .parameters([tenant_id(), idempotency()])
+    .json_body(body)
+    .answers(200, "What became of each item.", data);
     doc.operation("post", &format!("/api/{}/bulk", def.plural), bulk);
 }
 

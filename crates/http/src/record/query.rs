@@ -101,9 +101,10 @@ pub fn parse(def: &'static RecordDef, query: &str, trash: bool) -> Result<ListQu
             "tenant_id" => out.tenant_id = Some(tenant_id(&text)?),
             "limit" => out.list.limit = number("limit", &text, 1, MAX_LIMIT)?,
             "offset" => {
-                out.list.offset = text.parse::<i64>().ok().filter(|n| (0..=MAX_OFFSET).contains(n)).ok_or_else(|| {
-                    Error::parameter("offset", format!("must be 0 to {MAX_OFFSET}; deeper pages use cursor"))
-                })?;
+                out.list.offset =
+                    text.parse::<i64>().ok().filter(|n| (0..=MAX_OFFSET).contains(n)).ok_or_else(|| {
+                        Error::parameter("offset", format!("must be 0 to {MAX_OFFSET}; deeper pages use cursor"))
+                    })?;
             }
             "cursor" => {
                 let cursor = Cursor::decode(&text).map_err(|e| Error::parameter("cursor", e.to_string()))?;
@@ -167,7 +168,8 @@ fn words(text: &str) -> Result<Vec<String>, Error> {
 
 fn fields(def: &'static RecordDef, text: &str) -> Result<Vec<&'static str>, Error> {
     let names = text.split(',').map(str::trim).filter(|n| !n.is_empty());
-    let known = |n: &str| def.field(n).map(|f| f.name).ok_or_else(|| Error::parameter("fields", format!("{n} is unknown")));
+    let known =
+        |n: &str| def.field(n).map(|f| f.name).ok_or_else(|| Error::parameter("fields", format!("{n} is unknown")));
     let mut out = vec!["id"];
     for name in names {
         let name = known(name)?;

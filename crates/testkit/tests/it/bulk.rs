@@ -26,7 +26,8 @@ async fn items_succeed_and_fail_by_themselves() {
         { "name": "one" },
     ] });
     let data = me.post("/api/accounts/bulk", body).await.expect(200).data();
-    let expected = ["created", "conflict", "validation_failed", "validation_failed", "validation_failed", "created", "conflict"];
+    let expected =
+        ["created", "conflict", "validation_failed", "validation_failed", "validation_failed", "created", "conflict"];
     for (i, (status, code)) in results(&data).iter().enumerate() {
         let got = if status == "error" { code } else { status };
         assert_eq!(got, expected[i], "{i}: {data}");
@@ -79,8 +80,13 @@ async fn a_thousand_and_no_more() {
     assert_eq!(me.post("/api/contacts/bulk", json!({ "delete": ids })).await.expect(200).data()["succeeded"], 1_000);
     assert_eq!(me.get("/api/contacts").await.expect(200).data()["total"], 0);
     for bad in [
-        json!({}), json!({ "create": [] }), json!({ "create": {} }), json!({ "create": [5] }), json!({ "remove": ["x"] }),
-        json!({ "create": [{}], "delete": ["x"] }), json!({ "create": [{}], "dry_run": true }),
+        json!({}),
+        json!({ "create": [] }),
+        json!({ "create": {} }),
+        json!({ "create": [5] }),
+        json!({ "remove": ["x"] }),
+        json!({ "create": [{}], "delete": ["x"] }),
+        json!({ "create": [{}], "dry_run": true }),
     ] {
         let reply = me.post("/api/contacts/bulk", bad.clone()).await.expect(422);
         assert!(reply.fields().iter().all(|f| f == "create"), "{bad}: {}", reply.text);
@@ -105,7 +111,8 @@ async fn within_role_and_scope() {
     assert_eq!(codes, ["", "not_found", ""], "handing a record over is no error: {data}");
     me.get(&format!("/api/contacts/{mine}")).await.expect(404);
     assert_eq!(admin.get(&format!("/api/contacts/{theirs}")).await.expect(200).data()["score"], Value::Null);
-    let made = me.post("/api/contacts/bulk", json!({ "create": [name("new", t.colleague.employee_id)] })).await.expect(200);
+    let made =
+        me.post("/api/contacts/bulk", json!({ "create": [name("new", t.colleague.employee_id)] })).await.expect(200);
     assert_eq!(made.data()["succeeded"], 1);
     me.post("/api/employees/bulk", json!({ "create": [{ "first_name": "a", "last_name": "b" }] })).await.expect(403);
 }

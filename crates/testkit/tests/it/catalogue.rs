@@ -104,7 +104,11 @@ const COMMON: &str = "WITH tenant_tables AS (
 
 /// Exceptions: rule, object, reason. One that is not needed any more is an error too.
 const REVIEWED: &[(&str, &str, &str)] = &[
-    ("row_security", "__diesel_schema_migrations", "the migration runner is its owner and must read it; no role has a grant"),
+    (
+        "row_security",
+        "__diesel_schema_migrations",
+        "the migration runner is its owner and must read it; no role has a grant",
+    ),
     ("without_tenant", "__diesel_schema_migrations", "belongs to the migration runner"),
     ("without_tenant", "tenant", "is the tenant; policies compare its id"),
     ("without_tenant", "sessions", "superadmins have sessions too; open to aisha_system only"),
@@ -128,8 +132,16 @@ const REVIEWED: &[(&str, &str, &str)] = &[
     ("secrets_are_unreadable", "idempotency_key.request_hash aisha_all", "digest of the reader's own request"),
     ("secrets_are_unreadable", "idempotency_key.request_hash aisha_own", "digest of the reader's own request"),
     ("secrets_are_unreadable", "idempotency_key.request_hash aisha_department", "digest of the reader's own request"),
-    ("secrets_are_unreadable", "idempotency_key.request_hash aisha_reporting", "digest of the request, nothing of its text"),
-    ("definer_owner", "ensure_partitions of aisha_owner", "only the owner can make and drop partitions; no argument is text"),
+    (
+        "secrets_are_unreadable",
+        "idempotency_key.request_hash aisha_reporting",
+        "digest of the request, nothing of its text",
+    ),
+    (
+        "definer_owner",
+        "ensure_partitions of aisha_owner",
+        "only the owner can make and drop partitions; no argument is text",
+    ),
     ("definers_write_little", "audit_log INSERT aisha_trigger", "writes the audit log"),
     ("definers_write_little", "event_outbox INSERT aisha_trigger", "writes the events"),
 ];
@@ -137,7 +149,9 @@ const REVIEWED: &[(&str, &str, &str)] = &[
 /// Objects that break the rule, the reviewed ones included.
 pub(super) async fn broken(db: &Client, query: &str) -> Vec<String> {
     let rows = db.query(&format!("{COMMON} {query}"), &[]).await.unwrap_or_else(|e| panic!("{query}: {e:?}"));
-    rows.iter().map(|r| r.try_get::<_, String>(0).unwrap_or_else(|_| r.get::<_, Option<&str>>(0).unwrap_or("?").into())).collect()
+    rows.iter()
+        .map(|r| r.try_get::<_, String>(0).unwrap_or_else(|_| r.get::<_, Option<&str>>(0).unwrap_or("?").into()))
+        .collect()
 }
 
 /// Objects that break the rule, without the reviewed ones.
@@ -154,7 +168,9 @@ async fn every_rule_holds_and_every_exception_is_needed() {
         let found = broken(&db, query).await;
         let reviewed: BTreeSet<&str> = REVIEWED.iter().filter(|(r, ..)| r == rule).map(|(_, o, _)| *o).collect();
         problems.extend(found.iter().filter(|f| !reviewed.contains(f.as_str())).map(|f| format!("{rule}: {f}")));
-        problems.extend(reviewed.iter().filter(|r| !found.iter().any(|f| f == *r)).map(|r| format!("{rule}: {r} is not needed")));
+        problems.extend(
+            reviewed.iter().filter(|r| !found.iter().any(|f| f == *r)).map(|r| format!("{rule}: {r} is not needed")),
+        );
     }
     assert!(problems.is_empty(), "{problems:#?}");
     let known: BTreeSet<&str> = RULES.iter().map(|(name, _)| *name).collect();

@@ -37,7 +37,10 @@ async fn one_key_makes_one_record() {
         replies.iter().map(|r| (r.text.as_str(), r.header("etag"), r.header("location"))).collect();
     assert_eq!(answers.len(), 1, "{answers:?}");
     assert_eq!(stack.count(&format!("SELECT count(*) FROM contacts WHERE tenant_id = '{}'", t.id)).await, 1);
-    assert_eq!(stack.count(&format!("SELECT count(*) FROM event_outbox WHERE record_id = '{}'", replies[0].id())).await, 1);
+    assert_eq!(
+        stack.count(&format!("SELECT count(*) FROM event_outbox WHERE record_id = '{}'", replies[0].id())).await,
+        1
+    );
 
     let other = json!({"first_name": "Only", "last_name": "Twice"});
     assert_eq!(post_with_key(me, &key, &other).await.expect(422).code(), "idempotency_key_reused");
@@ -91,7 +94,8 @@ async fn one_name_is_one_account() {
     let t = stack.tenant().await;
     let me = &t.admin.client;
     let name = |i: u32| {
-        let letters = "concurrent".char_indices().map(|(at, c)| if i >> (at % 5) & 1 == 1 { c.to_ascii_uppercase() } else { c });
+        let letters =
+            "concurrent".char_indices().map(|(at, c)| if i >> (at % 5) & 1 == 1 { c.to_ascii_uppercase() } else { c });
         letters.collect::<String>()
     };
     let replies = join_all((0..20).map(|i| me.post("/api/accounts", json!({"name": name(i)})))).await;

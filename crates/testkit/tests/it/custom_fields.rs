@@ -50,12 +50,15 @@ async fn ten_types_live_in_records() {
         assert!(same, "{kind}: {}", fields[kind]);
         let refused = me.patch(&at, json!({ "custom_fields": { kind: bad } })).await.expect(422);
         assert_eq!(refused.fields(), [format!("custom_fields.{kind}")]);
-        let refused = me.post("/api/contacts/bulk", json!({ "update": [{ "id": made.id(), "custom_fields": { kind: bad } }] })).await;
+        let refused = me
+            .post("/api/contacts/bulk", json!({ "update": [{ "id": made.id(), "custom_fields": { kind: bad } }] }))
+            .await;
         assert_eq!(refused.expect(200).data()["failed"], 1, "{kind}");
     }
     assert_eq!(me.get(&at).await.expect(200).data()["version"], 1, "what was refused changed nothing");
     // Merged key by key; null removes.
-    let changed = me.patch(&at, json!({ "custom_fields": { "text": "x", "number": null, "select": "a" } })).await.expect(200);
+    let changed =
+        me.patch(&at, json!({ "custom_fields": { "text": "x", "number": null, "select": "a" } })).await.expect(200);
     let after = changed.data()["custom_fields"].clone();
     assert_eq!((&after["text"], after.get("number"), &after["checkbox"]), (&json!("x"), None, &json!(true)));
     let all_of_it = me.get(&at).await.expect(200).data();
@@ -112,7 +115,9 @@ async fn definitions_belong_to_one_tenant_and_its_admins() {
     }
     let twice = json!({ "entity": "contact", "field_name": "tier", "field_type": "number" });
     me.post("/api/customfields", twice).await.expect(409);
-    me.post("/api/customfields", json!({ "entity": "account", "field_name": "tier", "field_type": "date" })).await.expect(201);
+    me.post("/api/customfields", json!({ "entity": "account", "field_name": "tier", "field_type": "date" }))
+        .await
+        .expect(201);
     for (bad, field) in [
         (json!({ "entity": "spaceship", "field_name": "x", "field_type": "text" }), "entity"),
         (json!({ "entity": "contact", "field_name": "a-b", "field_type": "text" }), "field_name"),
@@ -129,7 +134,8 @@ async fn definitions_belong_to_one_tenant_and_its_admins() {
         assert_eq!(me.patch(&at, json!({ fixed: "text" })).await.expect(422).fields(), [fixed]);
     }
     assert_eq!(me.get("/api/customfields?entity=%00").await.expect(400).fields(), ["entity"]);
-    let changed = me.patch(&at, json!({ "field_label": "Tier", "is_required": false, "display_order": 3 })).await.expect(200);
+    let changed =
+        me.patch(&at, json!({ "field_label": "Tier", "is_required": false, "display_order": 3 })).await.expect(200);
     assert_eq!((&changed.data()["field_label"], &changed.data()["is_required"]), (&json!("Tier"), &json!(false)));
     me.post("/api/contacts", json!({ "first_name": "a", "last_name": "b" })).await.expect(201);
     let kept = json!({ "first_name": "a", "last_name": "b", "custom_fields": { "tier": "gold" } });
@@ -161,16 +167,25 @@ async fn values_go_out_and_come_in() {
     let csv = "name,custom_fields.number,Ja?,Choices,custom_fields.date\nB,-2.5,yes,a; d,2026-01-01\nC,many,maybe,e,2026-13-01\n";
     let mapping = r#"{"name":"name","custom_fields.number":"custom_fields.number","Ja?":"custom_fields.checkbox",
         "Choices":"custom_fields.multiselect","custom_fields.date":"custom_fields.date"}"#;
-    let log = other.admin.client.import("/api/accounts/import", csv.as_bytes(), &[("mapping", mapping)]).await.expect(201).data();
+    let log = other
+        .admin
+        .client
+        .import("/api/accounts/import", csv.as_bytes(), &[("mapping", mapping)])
+        .await
+        .expect(201)
+        .data();
     assert_eq!((&log["success_count"], &log["error_count"]), (&json!(1), &json!(1)), "{log}");
-    let fields: Vec<&str> = log["errors"][0]["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
+    let fields: Vec<&str> =
+        log["errors"][0]["errors"].as_array().unwrap().iter().map(|e| e["field"].as_str().unwrap()).collect();
     assert_eq!((fields.len(), &log["errors"][0]["row_number"]), (4, &json!(2)), "{log}");
-    let row = other.admin.client.get("/api/accounts?name=B").await.expect(200).data()["accounts"][0]["custom_fields"].clone();
+    let row =
+        other.admin.client.get("/api/accounts?name=B").await.expect(200).data()["accounts"][0]["custom_fields"].clone();
     assert_eq!(row, json!({ "number": -2.5, "checkbox": true, "multiselect": ["a", "d"], "date": "2026-01-01" }));
     let update = "name,custom_fields.number\nB,7\n";
     let parts = [("on_duplicate", "update")];
     let log = other.admin.client.import("/api/accounts/import", update.as_bytes(), &parts).await.expect(201).data();
     assert_eq!(log["updated_count"], 1, "{log}");
-    let row = other.admin.client.get("/api/accounts?name=B").await.expect(200).data()["accounts"][0]["custom_fields"].clone();
+    let row =
+        other.admin.client.get("/api/accounts?name=B").await.expect(200).data()["accounts"][0]["custom_fields"].clone();
     assert_eq!((&row["number"], &row["checkbox"]), (&json!(7), &json!(true)), "merged");
 }

@@ -76,7 +76,8 @@ async fn without_redis_work_goes_on_and_signing_in_waits() {
     assert_eq!((status, &body["degraded"]), (200, &json!(["redis"])), "{body}");
 
     redis.on().await;
-    eventually("signing in", async || stack.anonymous().post("/api/auth/login", login.clone()).await.status == 401).await;
+    eventually("signing in", async || stack.anonymous().post("/api/auth/login", login.clone()).await.status == 401)
+        .await;
     eventually("readiness", async || ready(&gateway).await.1["degraded"] == json!([])).await;
 }
 

@@ -43,7 +43,12 @@ async fn signing_in_and_out() {
     let next = stack.anonymous().post("/api/auth/refresh", json!({"refresh_token": refresh})).await.expect(200).data();
     let again = stack.anonymous().post("/api/auth/refresh", json!({"refresh_token": refresh})).await.expect(200).data();
     assert_eq!(next["refresh_token"], again["refresh_token"], "two tabs get the same successor");
-    stack.sql(&format!("UPDATE sessions SET rotated_at = now() - interval '1 minute' WHERE user_id = '{}'", t.admin.user_id)).await;
+    stack
+        .sql(&format!(
+            "UPDATE sessions SET rotated_at = now() - interval '1 minute' WHERE user_id = '{}'",
+            t.admin.user_id
+        ))
+        .await;
     stack.anonymous().post("/api/auth/refresh", json!({"refresh_token": refresh})).await.expect(401);
     stack.anonymous().post("/api/auth/refresh", json!({"refresh_token": next["refresh_token"]})).await.expect(401);
     // The thief's and the owner's access tokens die with the session.
@@ -54,7 +59,8 @@ async fn signing_in_and_out() {
     let me = bearer(&stack, &body["token"]);
     me.post("/api/auth/logout", json!({"refresh_token": body["data"]["refresh_token"]})).await.expect(200);
     me.get("/api/auth/me").await.expect(401);
-    let audit = "SELECT count(*) FROM audit_log WHERE action = ANY('{USER_LOGIN,USER_LOGOUT,FAILED_LOGIN}') AND changed_by = ";
+    let audit =
+        "SELECT count(*) FROM audit_log WHERE action = ANY('{USER_LOGIN,USER_LOGOUT,FAILED_LOGIN}') AND changed_by = ";
     assert!(stack.count(&format!("{audit}'{}'", t.admin.user_id)).await >= 3);
 }
 
@@ -76,7 +82,8 @@ async fn a_change_of_role_and_a_deactivation_act_within_a_second() {
 async fn api_keys_narrow_and_die() {
     let stack = Stack::platform().await;
     let t = stack.tenant().await;
-    let made = t.admin.client.post("/api/apikeys", json!({"name": "n8n", "permissions": ["read:contacts"]})).await.expect(201);
+    let made =
+        t.admin.client.post("/api/apikeys", json!({"name": "n8n", "permissions": ["read:contacts"]})).await.expect(201);
     let key = made.data()["key"].as_str().unwrap().to_owned();
     assert!(!t.admin.client.get("/api/apikeys").await.expect(200).text.contains(&key), "a key is shown once");
     let n8n = stack.anonymous().with("x-api-key", key.clone());
@@ -87,7 +94,8 @@ async fn api_keys_narrow_and_die() {
     t.admin.client.delete(&format!("/api/apikeys/{}", made.id())).await.expect(200);
     tokio::time::sleep(std::time::Duration::from_secs(1)).await;
     n8n.get("/api/contacts").await.expect(401);
-    let employee = t.employee.client.post("/api/apikeys", json!({"name": "mine", "permissions": ["*"]})).await.expect(201);
+    let employee =
+        t.employee.client.post("/api/apikeys", json!({"name": "mine", "permissions": ["*"]})).await.expect(201);
     let reader = stack.anonymous().with("x-api-key", employee.data()["key"].as_str().unwrap());
     reader.get("/api/contacts").await.expect(200);
     reader.post("/api/contacts", json!({"first_name": "A", "last_name": "B"})).await.expect(403);

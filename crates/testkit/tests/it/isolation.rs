@@ -77,7 +77,9 @@ pub(super) async fn sees_no_other(db: &Client, role: &str, who: Who, table: &str
 
 /// Without a role chosen, the login can do nothing, whatever the settings say.
 pub(super) async fn bare_login_sees_nothing(db: &Client, tenant: Uuid) -> Result<(), String> {
-    db.batch_execute(&format!("BEGIN; SET LOCAL app.current_tenant_id = '{tenant}'")).await.map_err(|e| e.to_string())?;
+    db.batch_execute(&format!("BEGIN; SET LOCAL app.current_tenant_id = '{tenant}'"))
+        .await
+        .map_err(|e| e.to_string())?;
     let answer = db.query_one("SELECT count(*) FROM contacts", &[]).await;
     db.batch_execute("ROLLBACK").await.map_err(|e| e.to_string())?;
     match answer {
@@ -166,7 +168,14 @@ pub(super) async fn fill(admin: &Client, who: Who) {
 }
 
 /// `role` cannot bring a row into the other tenant's table, nor change or delete one there, nor move its own there.
-pub(super) async fn cannot_write(db: &Client, admin: &Client, role: &str, me: Who, other: Who, table: &str) -> Result<(), String> {
+pub(super) async fn cannot_write(
+    db: &Client,
+    admin: &Client,
+    role: &str,
+    me: Who,
+    other: Who,
+    table: &str,
+) -> Result<(), String> {
     let (mine, theirs) = (me.tenant.unwrap(), other.tenant.unwrap());
     let insert = made_up_insert(admin, table, other, false).await;
     match run(db, role, me, &insert).await {
@@ -223,7 +232,11 @@ async fn the_database_keeps_tenants_apart() {
         let own = format!("SELECT {column} FROM {table} LIMIT 1");
         if !matches!(table.as_str(), "event_outbox") {
             let rows = run(&db, "aisha_all", of_b, &own).await.unwrap();
-            results.push(if rows.is_empty() { Err(format!("aisha_all sees nothing of its own {table}")) } else { Ok(()) });
+            results.push(if rows.is_empty() {
+                Err(format!("aisha_all sees nothing of its own {table}"))
+            } else {
+                Ok(())
+            });
         }
     }
     all(results);
@@ -280,7 +293,8 @@ async fn people_see_their_own_and_can_hand_over() {
     let body = json!({"first_name": "Own", "last_name": "Scope", "assigned_to": t.employee.employee_id});
     let given = t.admin.client.post("/api/contacts", body).await.expect(201).id();
     let made = me.post("/api/contacts", json!({"first_name": "Made", "last_name": "Byme"})).await.expect(201).id();
-    let hidden = t.admin.client.post("/api/contacts", json!({"first_name": "Hid", "last_name": "Den"})).await.expect(201).id();
+    let hidden =
+        t.admin.client.post("/api/contacts", json!({"first_name": "Hid", "last_name": "Den"})).await.expect(201).id();
     let list = me.get("/api/contacts").await.expect(200).data();
     assert_eq!(list["total"], 2, "{list}");
     assert_eq!(t.admin.client.get("/api/contacts").await.expect(200).data()["total"], 3);
@@ -308,10 +322,16 @@ async fn search_does_not_leak() {
     let ours = a.admin.client.post("/api/contacts", body(a.employee.employee_id)).await.expect(201).id();
     a.admin.client.post("/api/contacts", body(a.colleague.employee_id)).await.expect(201);
     b.admin.client.post("/api/contacts", body(b.employee.employee_id)).await.expect(201);
-    for (person, total) in [(&a.admin, 2), (&a.manager, 2), (&a.employee, 1), (&a.colleague, 1), (&b.employee, 1), (&b.colleague, 0)] {
+    for (person, total) in
+        [(&a.admin, 2), (&a.manager, 2), (&a.employee, 1), (&a.colleague, 1), (&b.employee, 1), (&b.colleague, 0)]
+    {
         for query in ["", "&filter={}&sort=first_name", "&status=active", "&count=exact"] {
             let list = person.client.get(&format!("/api/contacts?q={word}{query}")).await.expect(200).data();
-            assert_eq!((&list["total"], list["contacts"].as_array().unwrap().len()), (&json!(total), total), "{query}: {list}");
+            assert_eq!(
+                (&list["total"], list["contacts"].as_array().unwrap().len()),
+                (&json!(total), total),
+                "{query}: {list}"
+            );
         }
     }
     let db = database::login().await;
@@ -330,8 +350,11 @@ async fn search_does_not_leak() {
     ] {
         assert!(denied(&run(&db, role, own, &call(closed)).await.unwrap_err()), "{role} {closed}");
     }
-    for closed in ["search_ids('contacts', 'all', '{}', NULL, NULL, 9)", "search_count('contacts', 'all', '{}', 9)",
-        "search_count_all('contacts', '{}', 9)"] {
+    for closed in [
+        "search_ids('contacts', 'all', '{}', NULL, NULL, 9)",
+        "search_count('contacts', 'all', '{}', 9)",
+        "search_count_all('contacts', '{}', 9)",
+    ] {
         assert!(denied(&run(&db, "aisha_own", own, &format!("SELECT {closed}")).await.unwrap_err()), "{closed}");
     }
 }
@@ -354,7 +377,8 @@ async fn references_that_may_not_be_used_all_look_alike() {
     let contact = me.post("/api/contacts", json!({"first_name": "R", "last_name": "F"})).await.expect(201).id();
     let mut answers = Vec::new();
     for account in [foreign, hidden, trashed, new_id()] {
-        let created = me.post("/api/contacts", json!({"first_name": "R", "last_name": "F", "account_id": account})).await;
+        let created =
+            me.post("/api/contacts", json!({"first_name": "R", "last_name": "F", "account_id": account})).await;
         let changed = me.patch(&format!("/api/contacts/{contact}"), json!({"account_id": account})).await;
         for reply in [created, changed] {
             let reply = reply.expect(422);
@@ -379,12 +403,19 @@ async fn references_that_may_not_be_used_all_look_alike() {
 async fn a_named_tenant_must_be_the_own_one() {
     let stack = Stack::start().await;
     let (a, b) = (stack.tenant().await, stack.tenant().await);
-    let contact = a.admin.client.post("/api/contacts", json!({"first_name": "T", "last_name": "N"})).await.expect(201).id();
+    let contact =
+        a.admin.client.post("/api/contacts", json!({"first_name": "T", "last_name": "N"})).await.expect(201).id();
     let at = format!("/api/contacts/{contact}");
     for person in a.people() {
-        for (path, body) in [(at.clone(), json!({"tenant_id": b.id, "city": "X"})), (format!("{at}?tenant_id={}", b.id), json!({"city": "X"}))] {
+        for (path, body) in [
+            (at.clone(), json!({"tenant_id": b.id, "city": "X"})),
+            (format!("{at}?tenant_id={}", b.id), json!({"city": "X"})),
+        ] {
             let refused = person.client.patch(&path, body).await.expect(403);
-            assert_eq!((refused.code(), refused.json()["message"].as_str()), ("invalid_tenant".into(), Some("Access denied: Invalid tenant")));
+            assert_eq!(
+                (refused.code(), refused.json()["message"].as_str()),
+                ("invalid_tenant".into(), Some("Access denied: Invalid tenant"))
+            );
         }
         person.client.get(&format!("/api/contacts?tenant_id={}", b.id)).await.expect(403);
     }
@@ -413,7 +444,9 @@ async fn copies_follow_beyond_the_scope_and_quietly() {
     let before = boss.get(&at).await.expect(200).data();
     let renamed = format!("New {}", new_id());
     me.patch(&format!("/api/accounts/{account}"), json!({"name": renamed, "industry": "Tools"})).await.expect(200);
-    boss.patch(&format!("/api/employees/{}", t.colleague.employee_id), json!({"last_name": "Renamed"})).await.expect(200);
+    boss.patch(&format!("/api/employees/{}", t.colleague.employee_id), json!({"last_name": "Renamed"}))
+        .await
+        .expect(200);
     let mut wanted = before;
     wanted["account_name"] = renamed.into();
     wanted["account_industry"] = "Tools".into();
@@ -436,7 +469,8 @@ async fn every_change_is_audited_and_published() {
         let asked = |name: &str| format!("{}-{name}-{}", person.role, t.id.simple());
         let send = async |method: &str, path: String, name: &str, body: Option<Value>| {
             let id = asked(name);
-            let headers = [("content-type", "application/json"), ("x-request-id", id.as_str()), ("user-agent", "isolation")];
+            let headers =
+                [("content-type", "application/json"), ("x-request-id", id.as_str()), ("user-agent", "isolation")];
             let body = body.map(|b| b.to_string().into_bytes());
             person.client.send(method, &format!("{path}?tenant_id={}", t.id), &headers, body).await
         };
@@ -458,11 +492,13 @@ async fn every_change_is_audited_and_published() {
             assert_eq!(row.get::<_, Uuid>(6), t.id);
             assert_eq!((text(5), text(7), text(8)), ("isolation".into(), "contacts".into(), "contact".into()));
         }
-        let values = |i: usize, column: usize| -> Value { serde_json::from_str(audit[i].get::<_, &str>(column)).unwrap() };
+        let values =
+            |i: usize, column: usize| -> Value { serde_json::from_str(audit[i].get::<_, &str>(column)).unwrap() };
         assert_eq!((values(1, 9)["city"].clone(), values(1, 10)["city"].clone()), (Value::Null, json!("Rome")));
         assert_eq!(values(0, 10)["last_name"], "Dit");
 
-        let sql = "SELECT event, tenant_id, data::text, previous::text FROM event_outbox WHERE record_id = $1 ORDER BY seq";
+        let sql =
+            "SELECT event, tenant_id, data::text, previous::text FROM event_outbox WHERE record_id = $1 ORDER BY seq";
         let events = db.query(sql, &[&id]).await.unwrap();
         let names: Vec<&str> = events.iter().map(|r| r.get(0)).collect();
         assert_eq!(names, ["contact.created", "contact.updated", "contact.deleted", "contact.restored"]);
@@ -478,13 +514,21 @@ pub(super) async fn secrets_are_silent(admin: &Client, who: Who) -> Result<(), S
     let mark = format!("s3cret{}", new_id().simple());
     let sql = "UPDATE users SET password_hash = $1, custom_roles = '{traced}' WHERE id = $2";
     admin.execute(sql, &[&mark, &who.user]).await.map_err(|e| e.to_string())?;
-    let insert = made_up_insert(admin, "api_key", who, true).await.replace("uuid_send(gen_random_uuid())", &format!("'{mark}'::bytea"));
+    let insert = made_up_insert(admin, "api_key", who, true)
+        .await
+        .replace("uuid_send(gen_random_uuid())", &format!("'{mark}'::bytea"));
     admin.batch_execute(&insert).await.map_err(|e| e.to_string())?;
-    admin.execute("UPDATE api_key SET name = 'traced' WHERE tenant_id = $1", &[&who.tenant]).await.map_err(|e| e.to_string())?;
+    admin
+        .execute("UPDATE api_key SET name = 'traced' WHERE tenant_id = $1", &[&who.tenant])
+        .await
+        .map_err(|e| e.to_string())?;
     admin.execute("DELETE FROM api_key WHERE tenant_id = $1", &[&who.tenant]).await.map_err(|e| e.to_string())?;
     let hex: String = mark.bytes().map(|b| format!("{b:02x}")).collect();
-    for (table, columns) in [("audit_log", "concat(old_values, new_values)"), ("event_outbox", "concat(data, previous)")] {
-        let query = format!("SELECT count(*), count(*) FILTER (WHERE {columns} ~ $2) FROM {table} WHERE tenant_id = $1");
+    for (table, columns) in
+        [("audit_log", "concat(old_values, new_values)"), ("event_outbox", "concat(data, previous)")]
+    {
+        let query =
+            format!("SELECT count(*), count(*) FILTER (WHERE {columns} ~ $2) FROM {table} WHERE tenant_id = $1");
         let pattern = format!("{mark}|{hex}|password_hash|key_hash|refresh_hash|successor_sealed");
         let row = admin.query_one(&query, &[&who.tenant, &pattern]).await.map_err(|e| e.to_string())?;
         if row.get::<_, i64>(0) < 4 {

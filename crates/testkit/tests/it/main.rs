@@ -1,16 +1,16 @@
 //! Integration tests over the real Postgres, Redis and RabbitMQ of the test stack, one module per area.
 
+mod bulk;
 mod catalogue;
 mod concurrency;
-mod isolation;
+mod custom_fields;
 mod faults;
 mod gateway;
+mod isolation;
+mod lists;
 mod migrations;
 mod mutations;
 mod properties;
 mod records;
-mod walk;
-mod lists;
-mod bulk;
-mod custom_fields;
 mod tenants;
+mod walk;

@@ -13,7 +13,10 @@ fn dump(url: &str) -> String {
     assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     let text = String::from_utf8(out.stdout).unwrap();
     // Newer tools guard the dump with a random word.
-    text.lines().filter(|l| !l.starts_with("\\restrict") && !l.starts_with("\\unrestrict")).map(|l| format!("{l}\n")).collect()
+    text.lines()
+        .filter(|l| !l.starts_with("\\restrict") && !l.starts_with("\\unrestrict"))
+        .map(|l| format!("{l}\n"))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -24,7 +27,11 @@ async fn up_down_up_leaves_the_same_schema() {
     let owner = with_database(&address("DATABASE_OWNER_URL"), &name);
     let as_admin = with_database(&address("DATABASE_ADMIN_URL"), &name);
     admin.batch_execute(&format!("ALTER DATABASE {name} SET timezone = 'UTC'")).await.unwrap();
-    aisha_testkit::database::connect(&as_admin).await.batch_execute("ALTER SCHEMA public OWNER TO aisha_owner").await.unwrap();
+    aisha_testkit::database::connect(&as_admin)
+        .await
+        .batch_execute("ALTER SCHEMA public OWNER TO aisha_owner")
+        .await
+        .unwrap();
 
     let ran = aisha_db::migrate::up(&owner).await.unwrap();
     assert!(ran.len() >= 5);

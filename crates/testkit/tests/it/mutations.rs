@@ -5,7 +5,9 @@
 
 use crate::{
     catalogue::{RULES, unreviewed},
-    isolation::{IDLE, ROLES, Who, bare_login_sees_nothing, cannot_write, fill, idle_is_clean, secrets_are_silent, sees_no_other},
+    isolation::{
+        IDLE, ROLES, Who, bare_login_sees_nothing, cannot_write, fill, idle_is_clean, secrets_are_silent, sees_no_other,
+    },
 };
 use aisha_db::{Db, DbConfig};
 use aisha_kernel::new_id;
@@ -64,13 +66,22 @@ const BREAKS: &[(&str, &str)] = &[
     ("tenant_may_be_null", "CREATE TABLE stray (tenant_id uuid, id uuid)"),
     ("primary_key", "CREATE TABLE stray (id uuid, tenant_id uuid NOT NULL, PRIMARY KEY (id, tenant_id))"),
     ("indexes", "CREATE INDEX stray ON contacts (email)"),
-    ("foreign_keys", "CREATE UNIQUE INDEX stray ON accounts (id);
-        ALTER TABLE contacts ADD CONSTRAINT stray FOREIGN KEY (account_id) REFERENCES accounts (id)"),
-    ("set_null_spares_the_tenant", "ALTER TABLE contacts ADD CONSTRAINT stray
-        FOREIGN KEY (tenant_id, account_id) REFERENCES accounts ON DELETE SET NULL"),
+    (
+        "foreign_keys",
+        "CREATE UNIQUE INDEX stray ON accounts (id);
+        ALTER TABLE contacts ADD CONSTRAINT stray FOREIGN KEY (account_id) REFERENCES accounts (id)",
+    ),
+    (
+        "set_null_spares_the_tenant",
+        "ALTER TABLE contacts ADD CONSTRAINT stray
+        FOREIGN KEY (tenant_id, account_id) REFERENCES accounts ON DELETE SET NULL",
+    ),
     ("policies_name_the_tenant", "CREATE POLICY stray ON contacts TO aisha_own USING (created_by = current_user_id())"),
     ("policies_of_strangers", "CREATE POLICY stray ON contacts TO aisha_owner USING (true)"),
-    ("volatile_policies", "CREATE POLICY stray ON contacts TO aisha_all USING (tenant_id = current_tenant_id() AND random() < 2)"),
+    (
+        "volatile_policies",
+        "CREATE POLICY stray ON contacts TO aisha_all USING (tenant_id = current_tenant_id() AND random() < 2)",
+    ),
     ("definer_search_path", "ALTER FUNCTION search_all RESET search_path"),
     ("definer_owner", "ALTER FUNCTION search_all OWNER TO aisha_admin"),
     ("public_functions", "GRANT EXECUTE ON FUNCTION search_all TO PUBLIC"),
@@ -104,7 +115,9 @@ async fn every_rule_of_the_catalogue_can_fail() {
         };
         scratch.admin.batch_execute("BEGIN").await.unwrap();
         match scratch.admin.batch_execute(breaks).await {
-            Ok(()) if unreviewed(&scratch.admin, rule, query).await.is_empty() => problems.push(format!("{rule} does not see {breaks}")),
+            Ok(()) if unreviewed(&scratch.admin, rule, query).await.is_empty() => {
+                problems.push(format!("{rule} does not see {breaks}"))
+            }
             Ok(()) => {}
             Err(e) => problems.push(format!("{breaks}: {e:?}")),
         }
@@ -126,22 +139,39 @@ async fn the_isolation_checks_can_fail() {
         }
     };
     let nobody = Who { tenant: None, ..b };
-    for (broken, sql) in [
-        (false, "SELECT 1"),
-        (true, "ALTER TABLE contacts DISABLE ROW LEVEL SECURITY"),
-    ] {
+    for (broken, sql) in [(false, "SELECT 1"), (true, "ALTER TABLE contacts DISABLE ROW LEVEL SECURITY")] {
         scratch.admin.batch_execute(sql).await.unwrap();
         for role in ROLES {
-            expect(format!("{role}, own tenant, after {sql}"), broken, sees_no_other(&login, role, b, "contacts", "tenant_id").await);
-            expect(format!("{role}, no tenant, after {sql}"), broken, sees_no_other(&login, role, nobody, "contacts", "tenant_id").await);
-            expect(format!("{role}, writing, after {sql}"), broken, cannot_write(&login, &scratch.admin, role, b, a, "contacts").await);
+            expect(
+                format!("{role}, own tenant, after {sql}"),
+                broken,
+                sees_no_other(&login, role, b, "contacts", "tenant_id").await,
+            );
+            expect(
+                format!("{role}, no tenant, after {sql}"),
+                broken,
+                sees_no_other(&login, role, nobody, "contacts", "tenant_id").await,
+            );
+            expect(
+                format!("{role}, writing, after {sql}"),
+                broken,
+                cannot_write(&login, &scratch.admin, role, b, a, "contacts").await,
+            );
         }
     }
     let reads = "ALTER TABLE contacts ENABLE ROW LEVEL SECURITY; DROP POLICY all_rows ON contacts;
         CREATE POLICY all_rows ON contacts TO aisha_all USING (tenant_id = current_tenant_id()) WITH CHECK (true)";
     scratch.admin.batch_execute(reads).await.unwrap();
-    expect("reading without WITH CHECK".into(), false, sees_no_other(&login, "aisha_all", b, "contacts", "tenant_id").await);
-    expect("writing without WITH CHECK".into(), true, cannot_write(&login, &scratch.admin, "aisha_all", b, a, "contacts").await);
+    expect(
+        "reading without WITH CHECK".into(),
+        false,
+        sees_no_other(&login, "aisha_all", b, "contacts", "tenant_id").await,
+    );
+    expect(
+        "writing without WITH CHECK".into(),
+        true,
+        cannot_write(&login, &scratch.admin, "aisha_all", b, a, "contacts").await,
+    );
 
     expect("secrets".into(), false, secrets_are_silent(&scratch.admin, b).await);
     scratch.admin.batch_execute("SELECT audited_table('users', 'user')").await.unwrap();
@@ -176,7 +206,11 @@ async fn an_inheriting_login_is_found_and_refused() {
     let scratch = Scratch::new().await;
     let who = scratch.tenant().await;
     let (role, password) = (format!("aisha_test_{}", new_id().simple()), Uuid::new_v4().simple().to_string());
-    scratch.admin.batch_execute(&format!("CREATE ROLE {role} LOGIN INHERIT PASSWORD '{password}' IN ROLE aisha_all")).await.unwrap();
+    scratch
+        .admin
+        .batch_execute(&format!("CREATE ROLE {role} LOGIN INHERIT PASSWORD '{password}' IN ROLE aisha_all"))
+        .await
+        .unwrap();
     let safe = scratch.url("DATABASE_URL");
     let (_, host) = safe.split_once('@').unwrap();
     let unsafe_url = format!("postgres://{role}:{password}@{host}");
@@ -191,7 +225,8 @@ async fn an_inheriting_login_is_found_and_refused() {
     }
     for (attribute, undo) in [("SUPERUSER NOINHERIT", "NOSUPERUSER"), ("BYPASSRLS NOINHERIT", "NOBYPASSRLS")] {
         scratch.admin.batch_execute(&format!("ALTER ROLE {role} {attribute}")).await.unwrap();
-        let db = Db::new(&DbConfig { url: unsafe_url.clone(), pool_size: 1, application_name: "mutations".into() }).unwrap();
+        let db =
+            Db::new(&DbConfig { url: unsafe_url.clone(), pool_size: 1, application_name: "mutations".into() }).unwrap();
         if db.verify_login().await.is_ok() {
             problems.push(format!("a login with {attribute} is accepted"));
         }

@@ -94,12 +94,19 @@ fn world() -> World {
         Value::from(accounts),
         Value::from(rows.clone()),
     );
-    let config = DbConfig { url: database::address("DATABASE_URL"), pool_size: 1, application_name: "properties".into() };
+    let config =
+        DbConfig { url: database::address("DATABASE_URL"), pool_size: 1, application_name: "properties".into() };
     let db = runtime.block_on(async {
         database::admin().await.batch_execute(&sql).await.unwrap();
         Db::new(&config).unwrap()
     });
-    World { runtime, db, admin: principal(Role::Admin, Scope::All), employee: principal(Role::Employee, Scope::Own), rows }
+    World {
+        runtime,
+        db,
+        admin: principal(Role::Admin, Scope::All),
+        employee: principal(Role::Employee, Scope::Own),
+        rows,
+    }
 }
 
 fn runner(cases: u32) -> TestRunner {
@@ -173,7 +180,9 @@ fn holds(cell: &Value, op: &str, v: &Value) -> bool {
         "$gte" => order.is_some_and(|o| o.is_ge()),
         "$lt" => order.is_some_and(|o| o.is_lt()),
         "$lte" => order.is_some_and(|o| o.is_le()),
-        "$contains" | "$regex" => cell.as_str().is_some_and(|c| c.to_lowercase().contains(&v.as_str().unwrap().to_lowercase())),
+        "$contains" | "$regex" => {
+            cell.as_str().is_some_and(|c| c.to_lowercase().contains(&v.as_str().unwrap().to_lowercase()))
+        }
         "$exists" => cell.is_null() != v.as_bool().unwrap(),
         _ => unreachable!("{op}"),
     }
@@ -216,7 +225,12 @@ fn filter_tree() -> impl Strategy<Value = Value> {
             many.clone().prop_map(|f| json!({"$and": f})),
             many.clone().prop_map(|f| json!({"$or": f})),
             // Several keys in one object are an AND; of two on one field the later one stays.
-            many.prop_map(|f| f.into_iter().filter_map(|f| if let Value::Object(m) = f { Some(m) } else { None }).flatten().collect::<Map<_, _>>().into()),
+            many.prop_map(|f| f
+                .into_iter()
+                .filter_map(|f| if let Value::Object(m) = f { Some(m) } else { None })
+                .flatten()
+                .collect::<Map<_, _>>()
+                .into()),
         ]
     })
 }
@@ -227,7 +241,9 @@ fn filters_choose_what_they_say() {
     let by_newest = || Sort::newest(Contact::DEF);
     let answer = runner(400).run(&filter_tree(), |tree| {
         let filter = Filter::parse(Contact::DEF, &tree).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
-        let (ids, total, _) = world.page::<Contact>(&world.admin, &list(by_newest(), filter)).map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
+        let (ids, total, _) = world
+            .page::<Contact>(&world.admin, &list(by_newest(), filter))
+            .map_err(|e| TestCaseError::fail(format!("{e:?}")))?;
         let found: BTreeSet<String> = ids.iter().map(Uuid::to_string).collect();
         let wanted: BTreeSet<String> =
             world.rows.iter().filter(|r| chosen(&tree, r)).map(|r| r["id"].as_str().unwrap().to_owned()).collect();
@@ -242,11 +258,41 @@ fn filters_choose_what_they_say() {
 
 fn odd_text() -> impl Strategy<Value = String> {
     const KNOWN: &[&str] = &[
-        "", " ", "null", "active", "0000-01-01", "-0001-01-01", "+2024-01-01", "9999-12-31", "2024-02-30",
-        "0000-01-01T00:00:00Z", "2024-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "0001-01-01T00:00:00+23:59",
-        "2016-12-31T23:59:60Z", "1e400", "NaN", "10.50", "-1", "99999999999999", "2147483648", "\0", "a\0b", "\\u0000",
-        "a@b.co", "İ@b.co", "ß@ẞ.co", "+49 30 901820", "+1 (555) 012-3456;ext=1", "00000000-0000-0000-0000-000000000000",
-        "https://x.y", "'; DROP TABLE contacts; --", "$1", "%s", "\u{feff}", "\u{1F600}",
+        "",
+        " ",
+        "null",
+        "active",
+        "0000-01-01",
+        "-0001-01-01",
+        "+2024-01-01",
+        "9999-12-31",
+        "2024-02-30",
+        "0000-01-01T00:00:00Z",
+        "2024-01-01T00:00:00+23:59",
+        "9999-12-31T23:59:59-23:59",
+        "0001-01-01T00:00:00+23:59",
+        "2016-12-31T23:59:60Z",
+        "1e400",
+        "NaN",
+        "10.50",
+        "-1",
+        "99999999999999",
+        "2147483648",
+        "\0",
+        "a\0b",
+        "\\u0000",
+        "a@b.co",
+        "İ@b.co",
+        "ß@ẞ.co",
+        "+49 30 901820",
+        "+1 (555) 012-3456;ext=1",
+        "00000000-0000-0000-0000-000000000000",
+        "https://x.y",
+        "'; DROP TABLE contacts; --",
+        "$1",
+        "%s",
+        "\u{feff}",
+        "\u{1F600}",
     ];
     prop_oneof![4 => select(KNOWN).prop_map(str::to_owned), 1 => any::<String>(), 1 => "[+0-9 ()x;.-]{1,24}", 1 => "[0-9]{4}-[0-9]{2}-[0-9]{2}"]
 }
@@ -266,18 +312,37 @@ fn odd_json() -> impl Strategy<Value = Value> {
     odd_scalar().prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-            proptest::collection::vec((odd_text(), inner), 0..4).prop_map(|m| m.into_iter().collect::<Map<_, _>>().into()),
+            proptest::collection::vec((odd_text(), inner), 0..4)
+                .prop_map(|m| m.into_iter().collect::<Map<_, _>>().into()),
         ]
     })
 }
 
 fn names(def: &'static RecordDef) -> Vec<String> {
     let own = def.all_fields().flat_map(|f| std::iter::once(f.name).chain(f.aliases.iter().copied()));
-    own.chain(["custom_fields.n", "custom_fields.", "custom_fields.a b", "nothing", "$and", "$or", "$eq"]).map(str::to_owned).collect()
+    own.chain(["custom_fields.n", "custom_fields.", "custom_fields.a b", "nothing", "$and", "$or", "$eq"])
+        .map(str::to_owned)
+        .collect()
 }
 
-const OPERATORS: [&str; 16] = ["$eq", "$ne", "$in", "$nin", "$gt", "$gte", "$lt", "$lte", "$contains", "$regex", "$options",
-    "$exists", "$all", "$and", "$or", "$where"];
+const OPERATORS: [&str; 16] = [
+    "$eq",
+    "$ne",
+    "$in",
+    "$nin",
+    "$gt",
+    "$gte",
+    "$lt",
+    "$lte",
+    "$contains",
+    "$regex",
+    "$options",
+    "$exists",
+    "$all",
+    "$and",
+    "$or",
+    "$where",
+];
 
 fn odd_filter(def: &'static RecordDef) -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -292,7 +357,8 @@ fn odd_filter(def: &'static RecordDef) -> impl Strategy<Value = Value> {
     ];
     let one = (select(names(def)), condition).prop_map(|(k, v)| Value::Object(Map::from_iter([(k, v)])));
     one.prop_recursive(7, 24, 3, |inner| {
-        (select(&["$and", "$or"][..]), proptest::collection::vec(inner, 0..3)).prop_map(|(op, parts)| json!({op: parts}))
+        (select(&["$and", "$or"][..]), proptest::collection::vec(inner, 0..3))
+            .prop_map(|(op, parts)| json!({op: parts}))
     })
 }
 
@@ -321,7 +387,9 @@ fn bodies_are_written_or_refused<R: Record>(world: &World) {
     let answer = runner(250).run(&(body, sound, any::<bool>()), |(body, sound, with_required)| {
         let mut map: Map<String, Value> = Map::new();
         if with_required {
-            map.extend(R::DEF.fields.iter().filter(|f| f.required).map(|f| (f.name.to_owned(), json!(new_id().to_string()))));
+            map.extend(
+                R::DEF.fields.iter().filter(|f| f.required).map(|f| (f.name.to_owned(), json!(new_id().to_string()))),
+            );
             map.extend(sound);
         } else {
             map.extend(body);
@@ -423,7 +491,8 @@ fn garbage_cursors_are_refused() {
         })
         .unwrap();
     // Well-formed, but with values that no list of ours made.
-    let forged = (order(Contact::DEF), proptest::collection::vec(proptest::option::of(odd_text()), 0..4), any::<[bool; 2]>());
+    let forged =
+        (order(Contact::DEF), proptest::collection::vec(proptest::option::of(odd_text()), 0..4), any::<[bool; 2]>());
     runner(300)
         .run(&forged, |(order, values, [searches, other])| {
             let sort = Sort::parse(Contact::DEF, if searches { "-created_at" } else { &order }).unwrap();
@@ -458,10 +527,12 @@ fn amounts_survive_text_json_and_the_database() {
             Ok(())
         })
         .unwrap();
-    runner(2000).run(&odd_text(), |text| {
-        if let Ok(money) = text.parse::<Money>() {
-            prop_assert_eq!(money.to_string().parse::<Money>(), Ok(money));
-        }
-        Ok(())
-    }).unwrap();
+    runner(2000)
+        .run(&odd_text(), |text| {
+            if let Ok(money) = text.parse::<Money>() {
+                prop_assert_eq!(money.to_string().parse::<Money>(), Ok(money));
+            }
+            Ok(())
+        })
+        .unwrap();
 }

@@ -8,7 +8,8 @@ async fn a_contact_lives_is_found_and_dies() {
     let stack = Stack::start().await;
     let t = stack.tenant().await;
     let me = &t.admin.client;
-    let account = me.post("/api/accounts", json!({"name": "Äpfel, Birnen & Co", "annual_revenue": 1234.5})).await.expect(201);
+    let account =
+        me.post("/api/accounts", json!({"name": "Äpfel, Birnen & Co", "annual_revenue": 1234.5})).await.expect(201);
     assert_eq!(account.header("etag"), Some("\"1\""));
     assert!(account.text.contains("\"annual_revenue\":1234.50"), "{}", account.text);
     let body = json!({"first_name": "Zoë", "last_name": "O'Hara", "email": "ZOE@Example.Test", "phone": "+49 30 901820",
@@ -31,7 +32,11 @@ async fn a_contact_lives_is_found_and_dies() {
     let changed = me.patch(&at, json!({"last_name": "Hara", "email": null})).await.expect(200).data();
     assert_eq!((&changed["last_name"], &changed["email"]), (&json!("Hara"), &json!(null)));
 
-    for query in ["q=zo%C3%AB%20hara", "status=active&last_name=Hara", "filter=%7B%22tags%22%3A%7B%22%24all%22%3A%5B%22vip%22%5D%7D%7D"] {
+    for query in [
+        "q=zo%C3%AB%20hara",
+        "status=active&last_name=Hara",
+        "filter=%7B%22tags%22%3A%7B%22%24all%22%3A%5B%22vip%22%5D%7D%7D",
+    ] {
         let list = me.get(&format!("/api/contacts?{query}")).await.expect(200).data();
         assert_eq!(list["total"], 1, "{query}: {list}");
     }

@@ -9,7 +9,8 @@ async fn a_superadmin_makes_tenants() {
     let (boss, t) = (stack.superadmin().await.client, stack.tenant().await);
     let name = format!("Müller & Co {}", &t.id.simple().to_string()[16..]);
     let slug = format!("m-ller-co-{}", &t.id.simple().to_string()[16..]);
-    let first = boss.post("/api/tenants", json!({ "name": name, "timezone": "Europe/Berlin", "settings": { "currency": "EUR" } }));
+    let first = boss
+        .post("/api/tenants", json!({ "name": name, "timezone": "Europe/Berlin", "settings": { "currency": "EUR" } }));
     let first = first.await.expect(201);
     assert_eq!((first.data()["slug"].as_str(), first.header("etag")), (Some(slug.as_str()), Some("\"1\"")));
     assert_eq!(first.header("location"), Some(format!("/api/tenants/{}", first.id()).as_str()));
@@ -32,7 +33,8 @@ async fn a_superadmin_makes_tenants() {
         assert_eq!(person.client.post("/api/tenants", json!({ "name": "Mine" })).await.expect(403).code(), "forbidden");
     }
     // Two at once get two slugs.
-    let twins = (boss.post("/api/tenants", json!({ "name": name })), boss.post("/api/tenants", json!({ "name": name })));
+    let twins =
+        (boss.post("/api/tenants", json!({ "name": name })), boss.post("/api/tenants", json!({ "name": name })));
     let (a, b) = futures_util::future::join(twins.0, twins.1).await;
     assert_ne!(a.expect(201).data()["slug"], b.expect(201).data()["slug"]);
 }
@@ -44,13 +46,19 @@ async fn admins_configure_their_own() {
     let at = format!("/api/tenants/{}", t.id);
     let me = &t.admin.client;
     let tag = me.get(&at).await.expect(200).header("etag").unwrap().to_owned();
-    let flat = json!({ "timezone": "America/New_York", "date_format": "MM/DD/YYYY", "branding_settings": { "logo": "a" } });
+    let flat =
+        json!({ "timezone": "America/New_York", "date_format": "MM/DD/YYYY", "branding_settings": { "logo": "a" } });
     let changed = me.patch(&at, flat).await.expect(200).data();
     assert_eq!(changed["settings"], json!({ "timezone": "America/New_York", "date_format": "MM/DD/YYYY" }));
-    let merged = me.patch(&at, json!({ "currency": "USD", "branding_settings": { "colour": "b" } })).await.expect(200).data();
+    let merged =
+        me.patch(&at, json!({ "currency": "USD", "branding_settings": { "colour": "b" } })).await.expect(200).data();
     assert_eq!(merged["settings"]["timezone"], "America/New_York");
     assert_eq!(merged["branding_settings"], json!({ "logo": "a", "colour": "b" }));
-    assert_eq!(me.put(&at, merged.clone()).await.expect(200).data()["name"], merged["name"], "what was read can be sent back");
+    assert_eq!(
+        me.put(&at, merged.clone()).await.expect(200).data()["name"],
+        merged["name"],
+        "what was read can be sent back"
+    );
 
     for (field, value) in [("status", "suspended"), ("plan", "enterprise")] {
         let refused = me.patch(&at, json!({ field: value, "city": "x" })).await;
@@ -92,7 +100,11 @@ async fn a_list_by_role() {
     let all = boss.get("/api/tenants?limit=1&status=active").await.expect(200).data();
     assert!(all["total"].as_i64() >= Some(2) && all["tenants"].as_array().is_some_and(|l| l.len() == 1), "{all}");
     for (bad, field) in [
-        ("limit=0", "limit"), ("limit=201", "limit"), ("offset=-1", "offset"), ("status=%00", "status"), ("status=x", "status"),
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("offset=-1", "offset"),
+        ("status=%00", "status"),
+        ("status=x", "status"),
         ("sort=name", "sort"),
     ] {
         assert_eq!(boss.get(&format!("/api/tenants?{bad}")).await.expect(400).fields(), [field]);

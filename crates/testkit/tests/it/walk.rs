@@ -91,7 +91,10 @@ impl Document {
     pub fn sample(&self, plural: &str) -> Value {
         let schema = self.new_schema(plural).unwrap();
         let required = schema["required"].as_array().unwrap().iter().map(|n| n.as_str().unwrap());
-        required.map(|name| (name.to_owned(), sample_value(name, &schema["properties"][name]))).collect::<Map<_, _>>().into()
+        required
+            .map(|name| (name.to_owned(), sample_value(name, &schema["properties"][name])))
+            .collect::<Map<_, _>>()
+            .into()
     }
 
     /// A change of one plain text.
@@ -158,7 +161,9 @@ impl World<'_> {
             _ => {}
         }
         let mut body = self.document.sample(plural);
-        if !self.document.new_schema(plural).unwrap()["properties"]["assigned_to"].is_null() && !person.employee_id.is_nil() {
+        if !self.document.new_schema(plural).unwrap()["properties"]["assigned_to"].is_null()
+            && !person.employee_id.is_nil()
+        {
             body["assigned_to"] = json!(person.employee_id);
         }
         let id = admin.post(&format!("/api/{plural}"), body).await.expect(201).id();
@@ -244,7 +249,12 @@ async fn every_operation_is_described_and_routed() {
                 let reply = client.send(&method.to_uppercase(), &url, &[], None).await;
                 // A fixed name where an id may stand is an id that is none.
                 let other = matches!(reply.code().as_str(), "method_not_allowed" | "invalid_parameter");
-                assert!(other || reply.code() == "unsupported_media_type", "{method} {path}: {} {}", reply.status, reply.text);
+                assert!(
+                    other || reply.code() == "unsupported_media_type",
+                    "{method} {path}: {} {}",
+                    reply.status,
+                    reply.text
+                );
             }
         }
     }
@@ -257,7 +267,12 @@ async fn nobody_gets_in_without_a_token() {
         let path = op.path.replace("{id}", &new_id().to_string());
         for client in [stack.anonymous(), stack.anonymous().with("x-internal-token", "garbage")] {
             let reply = client.send(&op.method.to_uppercase(), &path, &[], None).await;
-            assert_eq!((reply.status.as_u16(), reply.code().as_str()), (401, "unauthenticated"), "{} {path}", op.method);
+            assert_eq!(
+                (reply.status.as_u16(), reply.code().as_str()),
+                (401, "unauthenticated"),
+                "{} {path}",
+                op.method
+            );
         }
     }
 }
@@ -281,7 +296,12 @@ async fn another_tenant_is_not_there() {
             let own = if op.path.contains("{id}") { b.target(op, stranger).await } else { String::new() };
             let before = (a.changes().await, b.changes().await);
             let reply = b.call(&stranger.client, op, &own, Some(a.tenant.id)).await;
-            assert_eq!((reply.status.as_u16(), reply.code().as_str()), (403, "invalid_tenant"), "{name}: {}", reply.text);
+            assert_eq!(
+                (reply.status.as_u16(), reply.code().as_str()),
+                (403, "invalid_tenant"),
+                "{name}: {}",
+                reply.text
+            );
             if let Some(Value::Object(mut body)) = b.body(op).filter(|_| !op.path.ends_with("/import")) {
                 body.insert("tenant_id".into(), json!(a.tenant.id));
                 let reply = b.send(&stranger.client, op, &op.path.replace("{id}", &own), Some(body.into())).await;

@@ -81,7 +81,9 @@ async fn text(part: &mut Field, name: &str) -> Result<String, Error> {
     while let Some(chunk) = part.next().await {
         bytes.extend_from_slice(&chunk.map_err(broken)?);
         if bytes.len() > MAX_PART {
-            return Err(Error::new(ErrorCode::PayloadTooLarge, "A part of the form is too large.").field(name, "is too large"));
+            return Err(
+                Error::new(ErrorCode::PayloadTooLarge, "A part of the form is too large.").field(name, "is too large")
+            );
         }
     }
     String::from_utf8(bytes).map_err(|_| Error::invalid(name, "must be UTF-8 text"))
