@@ -5,6 +5,7 @@
 #   QUICK=1            two minutes instead of ten; the figures are rougher
 #   TARGET=crm-core    straight to crm-core, without the gateway
 #   ONLY=search        only the paths whose name contains this
+#   BIN_DIR=…          take gateway and crm-core from there instead of building them
 #   KEEP=1             leave the servers running at the end
 #   STACK_BASE, PORT   other ports: of Postgres (27432; the others follow), of the gateway (27401; crm-core follows)
 #   bench/run.sh wipe  delete the data
@@ -16,7 +17,7 @@ cd "$ROOT"
 export STACK=dev STACK_DIR=${STACK_DIR:-$ROOT/.local/bench}
 if [[ ! -f $STACK_DIR/base ]]; then export STACK_BASE=${STACK_BASE:-27432}; fi
 export PROFILE=release
-BIN=$(realpath -m "$(bin_dir)")
+BIN=$(realpath -m "${BIN_DIR:-$(bin_dir)}")
 
 as_root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
 
@@ -77,13 +78,15 @@ fi
 install_wrk
 use_rust || die "no Rust $RUST_CHANNEL: run scripts/install.sh"
 say "building with the release profile"
-cargo build --release -q --bin gateway --bin crm-core --bin aisha-bench
+# In two steps, so that the services are the very ones that make up PROFILE=release builds.
+[[ ${BIN_DIR:-} ]] || cargo build --release -q --bin gateway --bin crm-core
+cargo build --release -q --bin aisha-bench
 scripts/stack.sh up
 [[ ${KEEP:-0} == 1 ]] || trap 'scripts/stack.sh down >/dev/null' EXIT
 tune_postgres
 load_data
 options=(--target "${TARGET:-gateway}" --port "${PORT:-27401}" --only "${ONLY:-}")
 [[ ${QUICK:-0} == 1 ]] && options+=(--quick)
-"$BIN/aisha-bench" --stack-dir "$STACK_DIR" --bin-dir "$BIN" --pgbench "$(pgbench_program)" --lua bench/wrk.lua \
+"$(bin_dir)/aisha-bench" --stack-dir "$STACK_DIR" --bin-dir "$BIN" --pgbench "$(pgbench_program)" --lua bench/wrk.lua \
   "${options[@]}" | tee "$STACK_DIR/report.txt"
 note "also in $STACK_DIR/report.txt"

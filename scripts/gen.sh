@@ -9,5 +9,5 @@ cd "$ROOT"
 use_rust || die "no Rust $RUST_CHANNEL: run scripts/install.sh"
 start_test_stack
 fresh_database
-cargo run -q -p xtask -- schema
-cargo run -q -p xtask -- openapi
+cargo xtask schema
+cargo openapi

@@ -12,7 +12,7 @@ step() {
   "${@:2}"
 }
 
-xtask() { cargo run -q -p xtask -- "$@"; }
+xtask() { cargo xtask "$@"; }
 documentation() { RUSTDOCFLAGS="-D rustdoc::broken_intra_doc_links" cargo doc -q --workspace --no-deps; }
 
 scripts/install.sh --tests
@@ -27,6 +27,6 @@ step "licences, bans, sources" cargo deny check licenses bans sources
 step "architecture" xtask check-arch
 step "file lengths" xtask check-lengths
 step "database schema is current" xtask schema --check
-step "API descriptions are current" xtask openapi --check
+step "API descriptions are current" cargo openapi --check
 step "documentation" documentation
 step "tests" cargo nextest run --workspace --no-tests=fail

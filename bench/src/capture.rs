@@ -98,14 +98,27 @@ fn values(list: &str) -> Vec<Option<String>> {
     found
 }
 
-/// From BEGIN to COMMIT on the connection that touched contacts.
+/// From BEGIN to COMMIT on the connection that touched contacts for somebody: housekeeping does so for nobody.
 fn transaction(all: &[Statement]) -> Option<Vec<&Statement>> {
-    let backend = &all.iter().find(|s| s.text.contains(" contacts"))?.backend;
-    let mine: Vec<&Statement> = all.iter().filter(|s| s.backend == *backend).collect();
-    let work = mine.iter().position(|s| s.text.contains(" contacts"))?;
-    let begin = mine.iter().take(work).rposition(|s| s.text.starts_with("BEGIN"))?;
-    let end = mine.iter().skip(work).position(|s| s.text == "COMMIT")? + work;
-    mine.get(begin..=end).map(<[_]>::to_vec)
+    let touched = all.iter().enumerate().filter(|(_, s)| s.text.contains(" contacts"));
+    touched.filter_map(|(at, s)| transaction_around(all, at, &s.backend)).find(|t| {
+        let system = Some("aisha_system".to_owned());
+        !t.iter().any(|s| s.values.contains(&system))
+    })
+}
+
+fn transaction_around<'a>(all: &'a [Statement], at: usize, backend: &str) -> Option<Vec<&'a Statement>> {
+    let (before, after) = all.split_at_checked(at)?;
+    let before: Vec<&Statement> = before.iter().filter(|s| s.backend == backend).collect();
+    let begin = before.iter().rposition(|s| s.text.starts_with("BEGIN"))?;
+    let mut found = before.get(begin..)?.to_vec();
+    for statement in after.iter().filter(|s| s.backend == backend) {
+        found.push(statement);
+        if statement.text == "COMMIT" {
+            return Some(found);
+        }
+    }
+    None
 }
 
 fn script(transaction: &[&Statement], prefix: &str, variables: &mut Vec<String>) -> anyhow::Result<String> {

@@ -121,7 +121,7 @@ fn main() -> anyhow::Result<()> {
     let launches = options.launches(&stack, &keys)?;
     println!("==> starting the services, {STARTS} times each");
     let (services, ready_after) = options.start(&stack, &launches)?;
-    std::thread::sleep(Duration::from_secs(1));
+    stack.settle()?;
     let idle = services.iter().map(Service::memory).collect::<Result<Vec<Memory>, _>>()?;
 
     let base = launches.first().map(|l| format!("http://{}", l.address)).unwrap_or_default();

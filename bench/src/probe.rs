@@ -4,8 +4,8 @@ use crate::{http::Api, people::Person, stack::Stack};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-/// Variants of a path, so that not one row alone is asked for.
-const VARIANTS: usize = 16;
+/// Variants of a path, so that not one row alone is asked for. Few, as each backend of pgbench plans each one anew.
+const VARIANTS: usize = 4;
 
 /// Connections of wrk; all are kept alive. A search is heavy enough that more would only measure the queue.
 const CONNECTIONS: u32 = 32;

@@ -8,6 +8,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    thread::sleep,
+    time::Duration,
 };
 use url::Url;
 
@@ -74,6 +76,19 @@ impl Stack {
     pub fn clean(&self) -> anyhow::Result<()> {
         self.sql(&[CLEAN, "VACUUM (ANALYZE) contacts", "VACUUM audit_log, event_outbox, import_log", "CHECKPOINT"])?;
         Ok(())
+    }
+
+    /// Waits until the services have done what they do after a start, such as emptying the trash.
+    pub fn settle(&self) -> anyhow::Result<()> {
+        const BUSY: &str = "SELECT count(*) FROM pg_stat_activity \
+             WHERE application_name IN ('crm-core', 'gateway') AND (state <> 'idle' OR state_change > now() - interval '0.5 s')";
+        for _ in 0..600 {
+            if self.sql(&[BUSY])? == "0" {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(200));
+        }
+        bail!("the services are still busy two minutes after their start");
     }
 
     /// Makes Postgres write every statement into its log, or stop doing so.

@@ -147,7 +147,8 @@ impl CustomFieldInput {
                         problems.push(FieldError::new("entity", format!("must be one of: {}", entities.join(", "))));
                     }
                     let choices = matches!(text("field_type").as_str(), "select" | "multiselect");
-                    if choices && options.as_ref().is_none_or(Vec::is_empty) {
+                    let said = problems.iter().any(|p| p.field == "options");
+                    if choices && !said && options.as_ref().is_none_or(Vec::is_empty) {
                         problems.push(FieldError::new("options", "is required for a choice"));
                     }
                     let key = text("field_name");

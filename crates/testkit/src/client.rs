@@ -85,6 +85,12 @@ impl Client {
         Self { credential: Some((name, value.into())), ..self.clone() }
     }
 
+    /// Base URL and credential header, for a request that is written byte by byte.
+    #[must_use]
+    pub fn raw(&self) -> (&str, Option<(&str, &str)>) {
+        (&self.base, self.credential.as_ref().map(|(name, value)| (*name, value.as_str())))
+    }
+
     /// Sends a request with any headers and body.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Reply {
         let method = Method::from_bytes(method.as_bytes()).unwrap();

@@ -4,7 +4,7 @@
 //! Does not belong here: rules (domain crates), the generic record routes (`aisha_http::record`).
 
 mod config;
-mod housekeeping;
+pub mod housekeeping;
 pub mod openapi;
 mod routes;
 

@@ -365,9 +365,9 @@ impl Import {
         tx: &mut TenantTx,
         updates: Vec<(u64, Uuid, Map<String, Value>)>,
     ) -> Result<i64, Error> {
-        if updates.is_empty() {
+        let Some(first) = updates.first().map(|(number, ..)| i64::try_from(*number).unwrap_or_default()) else {
             return Ok(0);
-        }
+        };
         let columns = self.columns();
         let table = R::DEF.table;
         let payload: Vec<Value> = updates
@@ -401,7 +401,13 @@ impl Import {
         let mut sql = Sql::new(format!("UPDATE {table} t SET {} FROM jsonb_to_recordset(", set.join(", ")));
         sql.bind(rows).push(format!(") {from} WHERE r.import_record_id = t.id AND t.tenant_id = "));
         sql.bind(tx.principal().tenant().0).push(" AND t.deleted_at IS NULL RETURNING t.id");
-        let mut results = tx.flight(vec![keep, sql.prepared_once()]).await?;
+        let update = sql.prepared_once();
+        // A row that held these values already keeps its version: whoever changes it next must not look like the import.
+        let mut sql = Sql::new(format!("UPDATE import_row i SET version = t.version FROM {table} t WHERE i.tenant_id = "));
+        sql.bind(tx.principal().tenant().0).push(" AND i.import_id = ").bind(self.id).push(" AND i.row_number >= ");
+        sql.bind(Bind::Int(first)).push(" AND t.tenant_id = i.tenant_id AND t.id = i.record_id AND t.version = i.version - 1");
+        let mut results = tx.flight(vec![keep, update, sql]).await?;
+        results.pop();
         Ok(results.pop().map_or(0, |r| i64::try_from(r.len()).unwrap_or_default()))
     }
 

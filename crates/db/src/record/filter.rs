@@ -376,3 +376,80 @@ fn custom_sql(key: &str, op: &Op) -> Sql {
         _ => comparison(&as_json, op).unwrap_or_else(|| Sql::new("true")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::field::{date, integer, money, phone, tags, text};
+    use diesel::pg::Pg;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    static FIELDS: [Field; 6] = [
+        text(50).named("name", ""),
+        integer(0, 9).named("score", ""),
+        money().named("price", ""),
+        tags().named("tags", ""),
+        date().named("day", ""),
+        phone("phone_e164").named("phone", ""),
+    ];
+    static DEF: RecordDef = RecordDef {
+        name: "thing",
+        plural: "things",
+        table: "things",
+        doc: "",
+        owned: false,
+        key: ("name", "name"),
+        fields: &FIELDS,
+    };
+
+    fn sql(v: &Value) -> String {
+        let text = match Filter::parse(&DEF, v) {
+            Ok(filter) => diesel::debug_query::<Pg, _>(&filter.sql()).to_string(),
+            Err(e) => return format!("{}", e.code.status()),
+        };
+        text.split(" -- ").next().unwrap_or_default().to_owned()
+    }
+
+    #[test]
+    fn null_is_a_value_of_a_list() {
+        for (filter, wanted) in [
+            (json!({"score": {"$in": [1, null]}}), "(score IN (CAST($1 AS integer)) OR score IS NULL)"),
+            (json!({"score": {"$nin": [1, null]}}), "(score NOT IN (CAST($1 AS integer)) AND score IS NOT NULL)"),
+            (json!({"score": {"$nin": [1]}}), "(score NOT IN (CAST($1 AS integer)) OR score IS NULL)"),
+            (json!({"score": {"$in": [null]}}), "score IS NULL"),
+            (json!({"price": {"$in": [null, 1.5]}}), "(price_minor IN ($1) OR price_minor IS NULL)"),
+            (json!({"custom_fields.n": {"$nin": [null]}}), "(custom_fields -> 'n') IS NOT NULL"),
+        ] {
+            assert_eq!(sql(&filter), wanted, "{filter}");
+        }
+    }
+
+    #[test]
+    fn what_postgres_could_not_read_is_refused() {
+        for filter in [
+            json!({"tags": {"$in": ["a", null]}}),
+            json!({"tags": {"$in": ["a", ["b"]]}}),
+            json!({"custom_fields.n": "a\u{0}b"}),
+            json!({"day": "0000-01-01"}),
+        ] {
+            assert_eq!(sql(&filter), "400", "{filter}");
+        }
+        assert_ne!(sql(&json!({"custom_fields.n": "\\u0000"})), "400", "a backslash is no NUL");
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_is_read_or_refused(s in prop_oneof![any::<String>(), "[+0-9 ()x;./-]{0,30}"]) {
+            for field in &FIELDS {
+                for v in [Value::from(s.as_str()), json!([s])] {
+                    let _ = value::parse(field, &v);
+                    sql(&json!({field.name: v}));
+                }
+                let _ = value::parse_text(field, &s);
+            }
+        }
+    }
+}

@@ -267,6 +267,13 @@ mod tests {
     fn impossible_days_are_refused() {
         assert!(date("2026-02-29").is_err() && date("2024-02-29").is_ok() && date("21.11.2026").is_err());
         assert!(timestamp("2026-11-21T25:00:00Z").is_err());
+        // Postgres has neither these years nor an offset of a whole day.
+        assert!(
+            date("0000-01-01").is_err() && date("-0001-01-01").is_err() && timestamp("0000-06-01T00:00:00Z").is_err()
+        );
+        assert!(timestamp("0001-01-01T00:00:00+23:59").is_err() && timestamp("9999-12-31T23:59:59-23:59").is_err());
+        let far = timestamp("2026-11-21T00:00:00+23:59").map(|t| t.offset());
+        assert_eq!(far, Ok(UtcOffset::UTC));
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use aisha_auth::{AccessLevel, Identity, Role, Scope, token::InternalSigner};
 use aisha_config::Env;
+use aisha_db::{Db, DbConfig, RequestContext, Sql};
 use aisha_http::ServeOptions;
 use aisha_kernel::{TenantId, UserId, new_id};
 use aisha_testkit::{Client, Reply, Stack, TestTenant, database};
 use futures_util::future::join_all;
 use secrecy::SecretString;
 use serde_json::json;
-use std::{collections::BTreeSet, net::TcpListener, time::Duration};
+use std::{collections::BTreeSet, net::TcpListener, sync::Arc, time::Duration};
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
 fn count(replies: &[Reply], status: u16) -> usize {
@@ -144,7 +145,11 @@ fn service(t: &TestTenant) -> (aisha_http::Running, String) {
     let options = ServeOptions { workers: 1, signals: false, ..ServeOptions::default() };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let running = aisha_crm_core::start(aisha_crm_core::Config::read(&env).unwrap(), listener, &options).unwrap();
-    let identity = Identity {
+    (running, signer.mint(&admin_of(t), "crm-core").unwrap())
+}
+
+fn admin_of(t: &TestTenant) -> Identity {
+    Identity {
         user_id: UserId(t.admin.user_id),
         tenant_id: Some(TenantId(t.id)),
         employee_id: Some(t.admin.employee_id),
@@ -154,8 +159,7 @@ fn service(t: &TestTenant) -> (aisha_http::Running, String) {
         department: None,
         grants: None,
         sid: t.admin.sid,
-    };
-    (running, signer.mint(&identity, "crm-core").unwrap())
+    }
 }
 
 /// Connections of services that have been idle in a transaction for a while; waits for them to go.
@@ -177,6 +181,34 @@ async fn abandoned_transactions() -> i64 {
         }
     }
     left
+}
+
+/// A transaction that was dropped half-way is not committed by the next one on the pool's only connection.
+#[actix_web::test]
+async fn a_dropped_transaction_is_never_committed() {
+    let stack = Stack::start().await;
+    let t = stack.tenant().await;
+    let config = DbConfig { url: database::address("DATABASE_URL"), pool_size: 1, application_name: "dropped".into() };
+    let (db, cx) = (Db::new(&config).unwrap(), RequestContext::default());
+    let me = Arc::new(admin_of(&t)).in_tenant(None).unwrap();
+    let insert = |name: &str| Sql::new(format!("INSERT INTO accounts (tenant_id, name) VALUES ('{}', '{name}')", t.id));
+    let half_way = db.write(&me, &cx, async |tx| {
+        tx.rows(insert("dropped")).await?;
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        Ok(())
+    });
+    tokio::time::timeout(Duration::from_millis(500), half_way).await.unwrap_err();
+    // Dropped while its statements are on their way.
+    for micros in [0, 100, 300, 1000, 3000] {
+        let flying = db.write(&me, &cx, async |tx| {
+            tx.flight(vec![insert(&format!("flying {micros}")), Sql::new("SELECT pg_sleep(5)")]).await
+        });
+        assert!(tokio::time::timeout(Duration::from_micros(micros), flying).await.is_err());
+    }
+    db.write(&me, &cx, async |tx| tx.rows(insert("kept")).await).await.unwrap();
+    let names = format!("SELECT count(*) FROM accounts WHERE tenant_id = '{}'", t.id);
+    assert_eq!(stack.count(&names).await, 1);
+    assert_eq!(stack.count(&format!("{names} AND name = 'kept'")).await, 1);
 }
 
 /// Clients that hang up, before, while and after their request runs, leave no transaction open and no record half made.

@@ -153,3 +153,31 @@ async fn the_document_covers_both_services_and_browsers_may_call() {
     let reply = stack.anonymous().send("OPTIONS", "/api/contacts", &other, None).await;
     assert_eq!(reply.header("access-control-allow-origin"), None);
 }
+
+#[actix_web::test]
+async fn a_manager_of_a_department_sees_its_people_and_nobody_else() {
+    let stack = Stack::platform().await;
+    let t = stack.tenant().await;
+    let make = async |name: &str, owner: &aisha_testkit::Person| {
+        let body = json!({"first_name": name, "last_name": "Doe", "assigned_to": owner.employee_id});
+        t.admin.client.post("/api/contacts", body).await.expect(201).id()
+    };
+    let (ours, theirs) = (make("Ours", &t.colleague).await, make("Theirs", &t.employee).await);
+    let total = async || t.manager.client.get("/api/contacts").await.expect(200).data()["total"].clone();
+    assert_eq!(total().await, 2, "a manager sees all of its tenant unless told otherwise");
+
+    t.admin.client.patch(&format!("/api/tenants/{}", t.id), json!({"manager_scope": "department"})).await.expect(200);
+    for (person, department) in [(&t.manager, "Sales"), (&t.colleague, "Sales"), (&t.employee, "Support")] {
+        let path = format!("/api/employees/{}", person.employee_id);
+        t.admin.client.patch(&path, json!({"department": department})).await.expect(200);
+    }
+    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+    assert_eq!(total().await, 1);
+    let found = t.manager.client.get("/api/contacts?q=doe").await.expect(200).data();
+    assert_eq!((&found["total"], &found["contacts"][0]["id"]), (&json!(1), &json!(ours.to_string())));
+    t.manager.client.patch(&format!("/api/contacts/{ours}"), json!({"job_title": "Buyer"})).await.expect(200);
+    t.manager.client.get(&format!("/api/contacts/{theirs}")).await.expect(404);
+    t.manager.client.patch(&format!("/api/contacts/{theirs}"), json!({"job_title": "Buyer"})).await.expect(404);
+    t.manager.client.delete(&format!("/api/contacts/{theirs}")).await.expect(404);
+    t.manager.client.delete(&format!("/api/contacts/{ours}")).await.expect(403);
+}

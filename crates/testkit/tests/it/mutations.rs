@@ -13,7 +13,6 @@ use aisha_db::{Db, DbConfig};
 use aisha_kernel::new_id;
 use aisha_testkit::database::{address, admin, connect, with_database};
 use tokio_postgres::Client;
-use uuid::Uuid;
 
 /// A migrated database of its own, gone when the test is over.
 struct Scratch {
@@ -205,7 +204,7 @@ async fn a_setting_for_the_session_is_found() {
 async fn an_inheriting_login_is_found_and_refused() {
     let scratch = Scratch::new().await;
     let who = scratch.tenant().await;
-    let (role, password) = (format!("aisha_test_{}", new_id().simple()), Uuid::new_v4().simple().to_string());
+    let (role, password) = (format!("aisha_test_{}", new_id().simple()), new_id().simple().to_string());
     scratch
         .admin
         .batch_execute(&format!("CREATE ROLE {role} LOGIN INHERIT PASSWORD '{password}' IN ROLE aisha_all"))
