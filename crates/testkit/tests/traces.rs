@@ -1,7 +1,5 @@
 //! One trace goes through the gateway, crm-core and the database. A process of its own: tracing is set up once per process.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
 use actix_web::{App, HttpResponse, HttpServer, web};
 use aisha_telemetry::{LogSection, init};
 use aisha_testkit::Stack;

@@ -1,18 +1,20 @@
 //! Importing a CSV file: rows become records in batches, each batch in a transaction of its own together with its
 //! progress, so that a stopped import says exactly how far it came and can be undone.
 
+mod plan;
+
 use super::csv_file::{CsvFile, Row};
 use aisha_auth::Principal;
 use aisha_db::{
     Bind, Db, RequestContext, Sql, TenantTx,
     record::{
-        Changes, Field, Kind, Record, RecordDef,
+        Changes, Record,
         bulk::{custom_required, insert_many, references_resolve, rows_checked},
-        custom::{self, Definition},
-        value,
+        custom,
     },
 };
 use aisha_kernel::{Error, FieldError, new_id};
+use plan::Plan;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -49,20 +51,13 @@ pub struct ImportRequest {
     pub on_duplicate: OnDuplicate,
 }
 
-/// Where a column goes.
-#[derive(Debug, Clone)]
-enum Target {
-    Field(&'static Field),
-    Custom(String),
-}
-
 /// A checked import, ready to run.
 #[derive(Debug, Clone)]
 pub struct Import {
     /// Its id, as in `GET /api/imports/{id}`.
     pub id: Uuid,
     file: CsvFile,
-    targets: Vec<Option<Target>>,
+    plan: Plan,
     request: ImportRequest,
 }
 
@@ -82,67 +77,14 @@ struct RowError {
     errors: Vec<FieldError>,
 }
 
-/// The field that has the column's name.
-fn same_name(def: &RecordDef, column: &str) -> Option<Target> {
-    if column.trim().starts_with("custom_fields.") {
-        return target(def, column.trim());
-    }
-    let name: String =
-        column.trim().to_lowercase().chars().map(|c| if c.is_alphanumeric() { c } else { '_' }).collect();
-    target(def, &name)
-}
-
-fn target(def: &RecordDef, name: &str) -> Option<Target> {
-    match name.strip_prefix("custom_fields.") {
-        Some(custom) if !custom.is_empty() => Some(Target::Custom(custom.to_owned())),
-        Some(_) => None,
-        None => def.field(name).filter(|f| !f.read_only).map(Target::Field),
-    }
-}
-
 impl Import {
     /// Checks file and mapping against each other.
     ///
     /// # Errors
     /// 422 naming the column or field.
     pub fn new<R: Record>(file: CsvFile, request: ImportRequest) -> Result<Self, Error> {
-        let def = R::DEF;
-        let mut problems = Vec::new();
-        let targets: Vec<Option<Target>> = match &request.mapping {
-            None => file.header.iter().map(|c| same_name(def, c)).collect(),
-            Some(mapping) => {
-                for (column, field) in mapping {
-                    if !file.header.contains(column) {
-                        problems.push(FieldError::new("mapping", format!("the file has no column {column}")));
-                    }
-                    if target(def, field).is_none() {
-                        problems.push(FieldError::new("mapping", format!("{field} is not a field to import into")));
-                    }
-                }
-                file.header.iter().map(|c| mapping.get(c).and_then(|f| target(def, f))).collect()
-            }
-        };
-        let mapped: Vec<&str> = targets
-            .iter()
-            .flatten()
-            .map(|t| match t {
-                Target::Field(f) => f.name,
-                Target::Custom(name) => name.as_str(),
-            })
-            .collect();
-        for (i, name) in mapped.iter().enumerate() {
-            if mapped.iter().take(i).any(|n| n == name) {
-                problems.push(FieldError::new("mapping", format!("two columns go to {name}")));
-            }
-        }
-        for field in def.fields.iter().filter(|f| f.required && !mapped.contains(&f.name)) {
-            problems.push(FieldError::new("mapping", format!("no column goes to {}, which is required", field.name)));
-        }
-        if problems.is_empty() {
-            Ok(Self { id: new_id(), file, targets, request })
-        } else {
-            Err(Error::validation(problems))
-        }
+        let plan = Plan::new(R::DEF, &file.header, request.mapping.as_ref())?;
+        Ok(Self { id: new_id(), file, plan, request })
     }
 
     /// Writes the import's row in `import_log`.
@@ -150,21 +92,7 @@ impl Import {
     /// # Errors
     /// 503 when the database is away.
     pub async fn register<R: Record>(&self, db: &Db, me: &Principal, cx: &RequestContext) -> Result<(), Error> {
-        let mapping: Map<String, Value> = self
-            .file
-            .header
-            .iter()
-            .zip(&self.targets)
-            .filter_map(|(column, t)| {
-                let field = match t.as_ref()? {
-                    Target::Field(f) => f.name.to_owned(),
-                    Target::Custom(name) => format!("custom_fields.{name}"),
-                };
-                Some((column.clone(), field.into()))
-            })
-            .collect();
-        let unmapped: Vec<&String> =
-            self.file.header.iter().zip(&self.targets).filter(|(_, t)| t.is_none()).map(|(c, _)| c).collect();
+        let (mapping, unmapped) = self.plan.describe(&self.file.header);
         let metadata = serde_json::json!({ "rows": self.file.rows, "unmapped_columns": unmapped });
         let on_duplicate = serde_json::to_value(self.request.on_duplicate).unwrap_or_default();
         db.write(me, cx, async |tx| {
@@ -226,10 +154,13 @@ impl Import {
         let dry_run = self.request.dry_run;
         let already: &HashSet<String> = seen;
         let run = async |tx: &mut TenantTx| {
+            if dry_run {
+                tx.rows(Sql::new("SAVEPOINT dry_run")).await?;
+            }
             let definitions = custom::definitions(tx, R::DEF.name).await?;
             let required = custom_required::<R>(tx).await?;
             let mut items: Vec<Result<Changes, Vec<FieldError>>> =
-                batch.iter().map(|row| self.changes(row, &definitions)).collect();
+                batch.iter().map(|row| self.plan.changes(row, &definitions)).collect();
             references_resolve(tx, &mut items).await?;
             let mut keys: Vec<Option<String>> =
                 items.iter().map(|i| i.as_ref().ok().and_then(|c| key_of::<R>(c))).collect();
@@ -283,80 +214,17 @@ impl Import {
             tally.failed += i64::try_from(failed.len()).unwrap_or_default();
             if dry_run {
                 // What would have happened is known; nothing of it may stay.
-                return Err(DryRun(tally, failed, keys).into());
+                tx.rows(Sql::new("ROLLBACK TO SAVEPOINT dry_run")).await?;
             }
             self.progress(tx, tally).await?;
-            Ok((tally, failed))
+            Ok((tally, failed, keys))
         };
-        match db.write(me, cx, run).await {
-            Err(e) if dry_run => match e.cause.and_then(|c| c.downcast::<DryRun>().ok()) {
-                Some(done) => {
-                    let DryRun(tally, failed, keys) = *done;
-                    seen.extend(keys.into_iter().flatten());
-                    db.write(me, cx, async |tx| self.progress(tx, tally).await).await?;
-                    Ok((tally, failed))
-                }
-                None => Err(Error::new(e.code, e.message)),
-            },
-            other => other,
+        let (tally, failed, keys) = db.write(me, cx, run).await?;
+        if dry_run {
+            // Later batches do not find these in the database.
+            seen.extend(keys.into_iter().flatten());
         }
-    }
-
-    fn changes(&self, row: &Row, definitions: &[Definition]) -> Result<Changes, Vec<FieldError>> {
-        let mut changes = Changes::default();
-        let mut problems = Vec::new();
-        if row.cells.len() > self.targets.len() {
-            return Err(vec![FieldError::new("row", "has more cells than the header: is a quote missing?")]);
-        }
-        for (target, cell) in self.targets.iter().zip(row.cells.iter().map(String::as_str).chain(std::iter::repeat("")))
-        {
-            let cell = unescaped(cell.trim());
-            match target {
-                None => {}
-                Some(_) if cell.is_empty() => {}
-                Some(Target::Field(field)) if field.name == custom::FIELD => match serde_json::from_str(cell) {
-                    Ok(Value::Object(map)) => changes.custom.extend(map),
-                    _ => problems.push(FieldError::new(custom::FIELD, "must be a JSON object")),
-                },
-                Some(Target::Field(field)) => match value::parse_text(field, cell) {
-                    Ok(parsed) => changes.put(field, parsed),
-                    Err(e) => problems.push(e),
-                },
-                Some(Target::Custom(name)) => {
-                    let v = definitions.iter().find(|d| d.field_name == *name).map(|d| d.from_text(cell));
-                    changes.custom.insert(name.clone(), v.unwrap_or_else(|| cell.into()));
-                }
-            }
-        }
-        let required = self.targets.iter().flatten().filter_map(|t| match t {
-            Target::Field(f) if f.required => Some(f.name),
-            _ => None,
-        });
-        for name in required {
-            if !changes.has(name) && !problems.iter().any(|p| p.field == name) {
-                problems.push(FieldError::new(name, "is required"));
-            }
-        }
-        if problems.is_empty() { Ok(changes) } else { Err(problems) }
-    }
-
-    /// The columns an update writes: name, SQL type and the column that says whether the row has a value for it. The
-    /// E.164 form of a phone number follows the number, also when none can be made.
-    fn columns(&self) -> Vec<(&'static str, &'static str, &'static str)> {
-        let mut columns = Vec::new();
-        for target in self.targets.iter().flatten() {
-            match target {
-                Target::Field(f) if f.name != custom::FIELD => {
-                    columns.push((f.name, f.sql_type(), f.name));
-                    if let Kind::Phone(e164) = f.kind {
-                        columns.push((e164, "text", f.name));
-                    }
-                }
-                _ if columns.iter().any(|(c, ..)| *c == custom::FIELD) => {}
-                _ => columns.push((custom::FIELD, "jsonb", custom::FIELD)),
-            }
-        }
-        columns
+        Ok((tally, failed))
     }
 
     /// Writes rows into the records they name, keeping what was there for the undo.
@@ -368,7 +236,7 @@ impl Import {
         let Some(first) = updates.first().map(|(number, ..)| i64::try_from(*number).unwrap_or_default()) else {
             return Ok(0);
         };
-        let columns = self.columns();
+        let columns = self.plan.columns();
         let table = R::DEF.table;
         let payload: Vec<Value> = updates
             .into_iter()
@@ -403,9 +271,11 @@ impl Import {
         sql.bind(tx.principal().tenant().0).push(" AND t.deleted_at IS NULL RETURNING t.id");
         let update = sql.prepared_once();
         // A row that held these values already keeps its version: whoever changes it next must not look like the import.
-        let mut sql = Sql::new(format!("UPDATE import_row i SET version = t.version FROM {table} t WHERE i.tenant_id = "));
+        let mut sql =
+            Sql::new(format!("UPDATE import_row i SET version = t.version FROM {table} t WHERE i.tenant_id = "));
         sql.bind(tx.principal().tenant().0).push(" AND i.import_id = ").bind(self.id).push(" AND i.row_number >= ");
-        sql.bind(Bind::Int(first)).push(" AND t.tenant_id = i.tenant_id AND t.id = i.record_id AND t.version = i.version - 1");
+        sql.bind(Bind::Int(first))
+            .push(" AND t.tenant_id = i.tenant_id AND t.id = i.record_id AND t.version = i.version - 1");
         let mut results = tx.flight(vec![keep, update, sql]).await?;
         results.pop();
         Ok(results.pop().map_or(0, |r| i64::try_from(r.len()).unwrap_or_default()))
@@ -442,24 +312,6 @@ impl Import {
     }
 }
 
-/// Carries the outcome of a batch out of the transaction that must not be kept.
-#[derive(Debug)]
-struct DryRun(Tally, Vec<RowError>, Vec<Option<String>>);
-
-impl std::fmt::Display for DryRun {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("dry run")
-    }
-}
-
-impl std::error::Error for DryRun {}
-
-impl From<DryRun> for Error {
-    fn from(d: DryRun) -> Self {
-        Self::internal(d)
-    }
-}
-
 fn push_tally(sql: &mut Sql, t: Tally) {
     sql.bind(Bind::Int(t.read)).push(", success_count = ").bind(Bind::Int(t.created)).push(", updated_count = ");
     sql.bind(Bind::Int(t.updated)).push(", skipped_count = ").bind(Bind::Int(t.skipped)).push(", error_count = ");
@@ -475,14 +327,6 @@ async fn read_batch(mut rows: super::csv_file::Rows) -> Result<(super::csv_file:
     })
     .await
     .map_err(Error::internal)
-}
-
-/// Exports put an apostrophe before what a spreadsheet would take for a formula; take it away again.
-fn unescaped(cell: &str) -> &str {
-    match cell.strip_prefix('\'') {
-        Some(rest) if rest.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']) => rest,
-        _ => cell,
-    }
 }
 
 /// The compared form of the record's key, if the row has one.
