@@ -29,14 +29,24 @@ BEGIN
 END
 $$;
 
--- Every word is a substring of search_text; no words match every row.
+-- A LIKE pattern for a text that occurs anywhere, as a literal.
+CREATE OR REPLACE FUNCTION anywhere(word text) RETURNS text
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, public
+AS $$ SELECT quote_literal('%' || regexp_replace(word, '([\\%_])', '\\\1', 'g') || '%') $$;
+
+-- Every word is a substring of search_text; no words match every row. Of an e-mail address only the part before the @ is
+-- looked up in the trigram index, and the whole then compared: the trigrams of a domain are in half of all rows, and the
+-- index reads the list of each (measured: 68 to 190 ms against 4 to 34). Concatenation keeps the second condition from
+-- the index.
 CREATE OR REPLACE FUNCTION search_words(words text[]) RETURNS text
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, public
 AS $$
-    SELECT coalesce(string_agg(format('search_text LIKE %L', '%' || regexp_replace(lower(word), '([\\%_])', '\\\1', 'g')
-                                      || '%'), ' AND '), 'true')
-    FROM unnest(words) AS word
-    WHERE word <> ''
+    SELECT coalesce(string_agg(
+        CASE WHEN word ~ '^[^@]{4,}@.{4,}$'
+             THEN format('search_text LIKE %s AND search_text || %L LIKE %s', anywhere(split_part(word, '@', 1) || '@'),
+                         '', anywhere(word))
+             ELSE format('search_text LIKE %s', anywhere(word)) END, ' AND '), 'true')
+    FROM (SELECT lower(w) AS word FROM unnest(words) AS w WHERE w <> '') AS given
 $$;
 
 -- Newest first, continued after (before_created, before_id) when these are given. No statistics tell how common a
@@ -57,7 +67,7 @@ BEGIN
     IF before_created IS NOT NULL THEN
         live := live || format(' AND (created_at, id) < (%L::timestamptz, %L::uuid)', before_created, before_id);
     END IF;
-    FOREACH probed IN ARRAY '{4000,16000}'::integer[] LOOP
+    FOREACH probed IN ARRAY '{1000,4000,16000}'::integer[] LOOP
         EXECUTE format(
             'SELECT array(SELECT id FROM (SELECT id, created_at, assigned_to, created_by, search_text FROM public.%I
                                           WHERE %s ORDER BY created_at DESC, id DESC LIMIT %s) AS recent
@@ -72,15 +82,28 @@ BEGIN
 END
 $$;
 
--- How many there are, counted no further than cap.
+-- How many there are, counted no further than cap. As above: where the newest rows promise to reach the cap they are read
+-- on in order, else the trigram index finds them all.
 CREATE OR REPLACE FUNCTION search_count(tbl text, scope text, words text[], cap integer) RETURNS integer
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public SET jit = off
 AS $$
 DECLARE
     live text := format('tenant_id = %L::uuid AND deleted_at IS NULL', current_tenant_id());
     wanted text := search_scope(scope) || ' AND ' || search_words(words);
+    probed integer;
     found integer;
 BEGIN
+    FOREACH probed IN ARRAY '{1000,16000}'::integer[] LOOP
+        EXECUTE format(
+            'SELECT count(*)::integer
+             FROM (SELECT FROM (SELECT assigned_to, created_by, search_text FROM public.%I
+                                WHERE %s ORDER BY created_at DESC, id DESC LIMIT %s) AS recent
+                   WHERE %s LIMIT %s) AS hits', tbl, live, probed, wanted, cap) INTO found;
+        IF found >= cap THEN
+            RETURN found;
+        END IF;
+        EXIT WHEN found < cap * probed / 16000.0;
+    END LOOP;
     EXECUTE format('SELECT count(*)::integer FROM (SELECT FROM public.%I WHERE %s AND %s LIMIT %s) AS hits',
                    tbl, live, wanted, cap) INTO found;
     RETURN found;
@@ -164,7 +187,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION record_search(text, text[], timestamptz, uuid, integer),
     record_search_count(text, text[], integer) TO aisha_all, aisha_own, aisha_department, aisha_system;
-GRANT EXECUTE ON FUNCTION search_scope(text), search_words(text[]) TO aisha_search;
+GRANT EXECUTE ON FUNCTION search_scope(text), search_words(text[]), anywhere(text) TO aisha_search;
 GRANT EXECUTE ON FUNCTION search_all(text, text[], timestamptz, uuid, integer),
     search_count_all(text, text[], integer) TO aisha_all, aisha_system;
 GRANT EXECUTE ON FUNCTION search_own(text, text[], timestamptz, uuid, integer),

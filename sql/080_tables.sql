@@ -158,6 +158,9 @@ BEGIN
             WHERE deleted_at IS NULL', plain || '_count', tbl);
         EXECUTE format('CREATE INDEX IF NOT EXISTS %I ON %s (tenant_id, import_id) WHERE import_id IS NOT NULL',
                        plain || '_import', tbl);
+        -- the trash: its list, and what is purged after thirty days
+        EXECUTE format('CREATE INDEX IF NOT EXISTS %I ON %s (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL',
+                       plain || '_trash', tbl);
     END IF;
 END
 $$;

@@ -19,7 +19,7 @@
 -- varchar: a CHECK is parsed anew by every statement, and thirty of them cost a single insert 40 µs.
 
 -- Indexes Added:
--- - employees_user, employees_email, employees_list, employees_department
+-- - employees_user, employees_email, employees_list, employees_department, employees_trash
 -- - accounts_name, accounts_email, accounts_phone, accounts_type and those of tenant_table() and searchable_table()
 -- - contacts_account, contacts_email, contacts_phone, contacts_mobile, contacts_status and the same
 
@@ -59,6 +59,7 @@ CREATE UNIQUE INDEX employees_user ON employees (tenant_id, user_id) WHERE user_
 CREATE UNIQUE INDEX employees_email ON employees (tenant_id, email) WHERE deleted_at IS NULL;
 CREATE INDEX employees_list ON employees (tenant_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
 CREATE INDEX employees_department ON employees (tenant_id, department);
+CREATE INDEX employees_trash ON employees (tenant_id, deleted_at) WHERE deleted_at IS NOT NULL;
 SELECT tenant_table('employees', 'tenant', 'employee');
 GRANT SELECT (tenant_id, id, first_name, last_name) ON employees TO aisha_trigger;
 GRANT SELECT (tenant_id, id, department) ON employees TO aisha_search;

@@ -45,7 +45,7 @@ CREATE TABLE import_log (
 CREATE INDEX import_log_list ON import_log (tenant_id, created_at DESC, id DESC);
 -- progress is no news
 SELECT tenant_table('import_log', 'created',
-    quiet => '{total_records,success_count,updated_count,skipped_count,error_count,errors}');
+    quiet => '{total_records,success_count,updated_count,skipped_count,error_count,errors,updated_at}');
 
 CREATE TABLE import_row (
     tenant_id uuid NOT NULL,

@@ -13,12 +13,9 @@ macro_rules! mount_records {
         pub(crate) const ENTITIES: &[&str] = &[$(<$record as aisha_db::record::Record>::DEF.name),+];
 
         fn records(cfg: &mut ServiceConfig) {
-            $(
-                // Before the generic routes: `import` and `export` are no ids.
-                imports::routes::<$record>(cfg);
-                exports::routes::<$record>(cfg);
-                aisha_http::record::routes::<$record>(cfg);
-            )+
+            $(aisha_http::record::routes::<$record>(cfg, |scope| {
+                scope.service(imports::resource::<$record>()).service(exports::resource::<$record>())
+            });)+
         }
     };
 }

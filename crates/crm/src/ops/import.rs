@@ -71,6 +71,36 @@ struct Tally {
     failed: i64,
 }
 
+impl Tally {
+    fn plus(self, other: Self) -> Self {
+        Self {
+            read: self.read + other.read,
+            created: self.created + other.created,
+            updated: self.updated + other.updated,
+            skipped: self.skipped + other.skipped,
+            failed: self.failed + other.failed,
+        }
+    }
+
+    /// The counts under their names in `import_log`.
+    fn columns(self) -> [(&'static str, i64); 5] {
+        [
+            ("total_records", self.read),
+            ("success_count", self.created),
+            ("updated_count", self.updated),
+            ("skipped_count", self.skipped),
+            ("error_count", self.failed),
+        ]
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Default)]
+struct Done {
+    tally: Tally,
+    failed: Vec<RowError>,
+}
+
 #[derive(Debug, Clone, Serialize)]
 struct RowError {
     row_number: u64,
@@ -121,20 +151,41 @@ impl Import {
         let mut errors: Vec<RowError> = Vec::new();
         let mut seen: HashSet<String> = HashSet::new();
         let outcome = loop {
-            let (back, batch) = read_batch(rows).await?;
+            let (back, first, second) = read_two(rows).await?;
             rows = back;
-            let batch = match batch {
-                Ok(batch) if batch.is_empty() => break Ok(()),
-                Ok(batch) => batch,
-                Err(e) => break Err(e),
+            let (first, second) = match (first, second) {
+                (Ok(first), _) if first.is_empty() => break Ok(()),
+                (Ok(first), Ok(second)) => (first, second),
+                (Err(e), _) | (_, Err(e)) => break Err(e),
             };
-            match self.batch::<R>(db, me, cx, &batch, tally, &mut seen).await {
-                Ok((after, failed)) => {
-                    tally = after;
-                    let room = KEPT_ERRORS.saturating_sub(errors.len());
-                    errors.extend(failed.into_iter().take(room));
+            // Two batches at once keep both the service and Postgres busy, unless one could make what the other skips.
+            let done = if self.request.dry_run || self.plan.share_a_key(R::DEF, &first, &second) {
+                let first = self.batch::<R>(db, me, cx, &first, &mut seen).await;
+                let second = match first {
+                    Ok(_) => self.batch::<R>(db, me, cx, &second, &mut seen).await,
+                    Err(_) => Ok(Done::default()),
+                };
+                [first, second]
+            } else {
+                let (mut one, mut other) = (HashSet::new(), HashSet::new());
+                let first = self.batch::<R>(db, me, cx, &first, &mut one);
+                let second = self.batch::<R>(db, me, cx, &second, &mut other);
+                let (first, second) = futures_util::join!(first, second);
+                [first, second]
+            };
+            let mut failure = None;
+            for batch in done {
+                match batch {
+                    Ok(Done { tally: t, failed }) => {
+                        tally = tally.plus(t);
+                        let room = KEPT_ERRORS.saturating_sub(errors.len());
+                        errors.extend(failed.into_iter().take(room));
+                    }
+                    Err(e) => failure = failure.or(Some(e)),
                 }
-                Err(e) => break Err(e),
+            }
+            if let Some(e) = failure {
+                break Err(e);
             }
         };
         let failure = outcome.as_ref().err().map(|e| e.message.to_string());
@@ -148,9 +199,11 @@ impl Import {
         me: &Principal,
         cx: &RequestContext,
         batch: &[Row],
-        before: Tally,
         seen: &mut HashSet<String>,
-    ) -> Result<(Tally, Vec<RowError>), Error> {
+    ) -> Result<Done, Error> {
+        if batch.is_empty() {
+            return Ok(Done::default());
+        }
         let dry_run = self.request.dry_run;
         let already: &HashSet<String> = seen;
         let run = async |tx: &mut TenantTx| {
@@ -168,8 +221,7 @@ impl Import {
             for (key, _) in keys.iter_mut().zip(&checked).filter(|(_, item)| item.is_err()) {
                 *key = None;
             }
-            let mut tally = before;
-            tally.read += i64::try_from(batch.len()).unwrap_or_default();
+            let mut tally = Tally { read: i64::try_from(batch.len()).unwrap_or_default(), ..Tally::default() };
             let mut failed = Vec::new();
 
             let existing = match self.request.on_duplicate {
@@ -224,7 +276,7 @@ impl Import {
             // Later batches do not find these in the database.
             seen.extend(keys.into_iter().flatten());
         }
-        Ok((tally, failed))
+        Ok(Done { tally, failed })
     }
 
     /// Writes rows into the records they name, keeping what was there for the undo.
@@ -281,9 +333,12 @@ impl Import {
         Ok(results.pop().map_or(0, |r| i64::try_from(r.len()).unwrap_or_default()))
     }
 
+    /// Adds a batch to what `import_log` shows, in the transaction of the batch.
     async fn progress(&self, tx: &mut TenantTx, t: Tally) -> Result<(), Error> {
-        let mut sql = Sql::new("UPDATE import_log SET total_records = ");
-        push_tally(&mut sql, t);
+        let mut sql = Sql::new("UPDATE import_log SET updated_at = now()");
+        for (column, n) in t.columns() {
+            sql.push(format!(", {column} = {column} + ")).bind(Bind::Int(n));
+        }
         sql.push(" WHERE tenant_id = current_tenant_id() AND id = ").bind(self.id);
         tx.rows(sql).await.map(|_| ())
     }
@@ -303,8 +358,10 @@ impl Import {
             sql.bind(Bind::text(if failure.is_some() { "failed" } else { "completed" })).push(", errors = ");
             sql.bind(Bind::Text(Some(errors.clone()), "jsonb")).push(", metadata = metadata || ");
             let why = serde_json::json!({ "failure": failure });
-            sql.bind(Bind::Text(Some(why.to_string()), "jsonb")).push(", total_records = ");
-            push_tally(&mut sql, tally);
+            sql.bind(Bind::Text(Some(why.to_string()), "jsonb"));
+            for (column, n) in tally.columns() {
+                sql.push(format!(", {column} = ")).bind(Bind::Int(n));
+            }
             sql.push(" WHERE tenant_id = current_tenant_id() AND id = ").bind(self.id);
             tx.rows(sql).await.map(|_| ())
         })
@@ -312,18 +369,12 @@ impl Import {
     }
 }
 
-fn push_tally(sql: &mut Sql, t: Tally) {
-    sql.bind(Bind::Int(t.read)).push(", success_count = ").bind(Bind::Int(t.created)).push(", updated_count = ");
-    sql.bind(Bind::Int(t.updated)).push(", skipped_count = ").bind(Bind::Int(t.skipped)).push(", error_count = ");
-    sql.bind(Bind::Int(t.failed));
-}
-
 type Batch = Result<Vec<Row>, Error>;
 
-async fn read_batch(mut rows: super::csv_file::Rows) -> Result<(super::csv_file::Rows, Batch), Error> {
+async fn read_two(mut rows: super::csv_file::Rows) -> Result<(super::csv_file::Rows, Batch, Batch), Error> {
     tokio::task::spawn_blocking(move || {
-        let batch = rows.next_batch(BATCH);
-        (rows, batch)
+        let (first, second) = (rows.next_batch(BATCH), rows.next_batch(BATCH));
+        (rows, first, second)
     })
     .await
     .map_err(Error::internal)

@@ -1,6 +1,6 @@
 //! `GET /api/<plural>/export`: the current list as CSV, streamed.
 
-use actix_web::{HttpRequest, HttpResponse, http::header, web, web::ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse, Resource, http::header, web};
 use aisha_auth::Action;
 use aisha_crm::ops::export::{Export, export_record};
 use aisha_db::{Db, record::Record};
@@ -9,10 +9,9 @@ use aisha_kernel::Error;
 use bytes::Bytes;
 use futures_util::stream;
 
-/// Mounts the route of a record type.
-pub fn routes<R: Record>(cfg: &mut ServiceConfig) {
-    let path = format!("/api/{}/export", R::DEF.plural);
-    cfg.service(web::resource(path).route(web::get().to(export::<R>)));
+/// The route of a record type, within its scope.
+pub fn resource<R: Record>() -> Resource {
+    web::resource("/export").route(web::get().to(export::<R>))
 }
 
 async fn export<R: Record>(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiResult {

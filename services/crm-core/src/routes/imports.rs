@@ -3,7 +3,7 @@
 mod form;
 mod log;
 
-use actix_web::{HttpRequest, http::StatusCode, rt, web, web::ServiceConfig};
+use actix_web::{HttpRequest, Resource, http::StatusCode, rt, web, web::ServiceConfig};
 use aisha_auth::Action;
 use aisha_crm::ops::{
     csv_file::CsvFile,
@@ -21,10 +21,9 @@ use std::time::Duration;
 /// How long a request waits for its import: most files are done by then, and the answer is the result.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Mounts the import of a record type.
-pub fn routes<R: Record>(cfg: &mut ServiceConfig) {
-    let path = format!("/api/{}/import", R::DEF.plural);
-    cfg.service(web::resource(path).route(web::post().to(import::<R>)));
+/// The import of a record type, within its scope.
+pub fn resource<R: Record>() -> Resource {
+    web::resource("/import").route(web::post().to(import::<R>))
 }
 
 /// Mounts the log of all imports.

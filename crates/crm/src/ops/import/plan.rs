@@ -8,7 +8,7 @@ use aisha_db::record::{
 };
 use aisha_kernel::{Error, FieldError};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Where a column goes.
 #[derive(Debug, Clone)]
@@ -100,6 +100,15 @@ impl Plan {
             }
         }
         (mapping, unmapped)
+    }
+
+    /// Whether two batches have a row with the same key, as far as their text tells.
+    pub(super) fn share_a_key(&self, def: &RecordDef, first: &[Row], second: &[Row]) -> bool {
+        let is_key = |t: &Option<Target>| matches!(t, Some(Target::Field(f)) if f.name == def.key.0);
+        let Some(column) = self.targets.iter().position(is_key) else { return false };
+        let key = |row: &Row| row.cells.get(column).map(|c| c.trim().to_lowercase()).filter(|c| !c.is_empty());
+        let keys: HashSet<String> = first.iter().filter_map(key).collect();
+        second.iter().filter_map(key).any(|k| keys.contains(&k))
     }
 
     /// What a row says.
