@@ -102,7 +102,7 @@ BEGIN
         IF found >= cap THEN
             RETURN found;
         END IF;
-        EXIT WHEN found < cap * probed / 16000.0;
+        EXIT WHEN found < probed / 16000.0 * cap;
     END LOOP;
     EXECUTE format('SELECT count(*)::integer FROM (SELECT FROM public.%I WHERE %s AND %s LIMIT %s) AS hits',
                    tbl, live, wanted, cap) INTO found;
