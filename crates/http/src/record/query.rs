@@ -14,7 +14,7 @@ pub const DEFAULT_LIMIT: i64 = 50;
 /// Most rows per page.
 pub const MAX_LIMIT: i64 = 200;
 /// Deepest offset; deeper pages use the cursor.
-const MAX_OFFSET: i64 = 100_000;
+pub const MAX_OFFSET: i64 = 100_000;
 /// Longest query string that is read.
 const MAX_QUERY: usize = 16 * 1024;
 
@@ -65,7 +65,11 @@ pub fn tenant_only(query: &str) -> Result<Option<TenantId>, Error> {
     Ok(found)
 }
 
-fn number(name: &str, text: &str, least: i64, most: i64) -> Result<i64, Error> {
+/// Reads a whole number within bounds.
+///
+/// # Errors
+/// 400 naming the parameter.
+pub fn number(name: &str, text: &str, least: i64, most: i64) -> Result<i64, Error> {
     text.parse::<i64>()
         .ok()
         .filter(|n| (least..=most).contains(n))

@@ -39,13 +39,9 @@ struct Listed {
 async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiResult {
     let (mut limit, mut offset, mut status) = (query::DEFAULT_LIMIT, 0, None);
     for (name, text) in query::pairs(request.query_string())? {
-        let number = |least: i64, most: i64| {
-            let n = text.parse::<i64>().ok().filter(|n| (least..=most).contains(n));
-            n.ok_or_else(|| Error::parameter(name.clone(), format!("must be a whole number from {least} to {most}")))
-        };
         match name.as_str() {
-            "limit" => limit = number(1, MAX_LIMIT)?,
-            "offset" => offset = number(0, 100_000)?,
+            "limit" => limit = query::number("limit", &text, 1, MAX_LIMIT)?,
+            "offset" => offset = query::number("offset", &text, 0, query::MAX_OFFSET)?,
             "status" if ["active", "inactive", "suspended"].contains(&text.as_str()) => status = Some(text),
             "status" => return Err(Error::parameter(name, "must be active, inactive or suspended").into()),
             "tenant_id" => {

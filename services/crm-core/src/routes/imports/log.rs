@@ -106,14 +106,10 @@ struct Listed {
 pub async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiResult {
     let (mut tenant, mut limit, mut offset) = (None, query::DEFAULT_LIMIT, 0);
     for (name, text) in query::pairs(request.query_string())? {
-        let number = |least: i64, most: i64| {
-            let n = text.parse::<i64>().ok().filter(|n| (least..=most).contains(n));
-            n.ok_or_else(|| Error::parameter(name.clone(), format!("must be a whole number from {least} to {most}")))
-        };
         match name.as_str() {
             "tenant_id" => tenant = Some(query::tenant_id(&text)?),
-            "limit" => limit = number(1, MAX_LIMIT)?,
-            "offset" => offset = number(0, 100_000)?,
+            "limit" => limit = query::number("limit", &text, 1, MAX_LIMIT)?,
+            "offset" => offset = query::number("offset", &text, 0, query::MAX_OFFSET)?,
             _ => return Err(Error::parameter(name, "is not a parameter of this list").into()),
         }
     }
