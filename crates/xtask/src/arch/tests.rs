@@ -14,19 +14,22 @@ fn package(name: &str, dependencies: &[&str]) -> Package {
 /// Every crate using all that it may.
 fn sound() -> Vec<Package> {
     let glue = ["aisha-auth", "aisha-cache", "aisha-config", "aisha-db", "aisha-kernel", "aisha-telemetry"];
-    let service = [&glue[..], &["aisha-crm", "aisha-identity", "aisha-http", "aisha-bus", "actix-web"]].concat();
+    let service =
+        [&glue[..], &["aisha-crm", "aisha-identity", "aisha-tenancy", "aisha-http", "aisha-bus", "actix-web"]].concat();
     vec![
         package("aisha-kernel", &["serde", "uuid"]),
         package("aisha-auth", &["aisha-kernel"]),
         package("aisha-config", &["aisha-kernel"]),
-        package("aisha-telemetry", &["aisha-kernel"]),
+        package("aisha-telemetry", &["aisha-kernel", "aisha-config"]),
         package("aisha-cache", &["aisha-kernel", "aisha-auth", "redis"]),
         package("aisha-db", &["aisha-kernel", "aisha-auth", "bb8", "diesel", "diesel-async", "tokio-postgres"]),
         package("aisha-crm", &["aisha-kernel", "aisha-auth", "aisha-db", "diesel"]),
         package("aisha-identity", &["aisha-kernel", "aisha-auth", "aisha-db", "diesel"]),
+        package("aisha-tenancy", &["aisha-kernel", "aisha-auth", "aisha-db", "diesel", "diesel-async"]),
         package("aisha-http", &[&glue[..], &["actix-web"]].concat()),
         package("aisha-bus", &[&glue[..], &["lapin"]].concat()),
         package("aisha-testkit", &["aisha-db", "aisha-http", "aisha-gateway", "tokio-postgres"]),
+        package("aisha-bench", &["aisha-auth", "aisha-kernel"]),
         package("xtask", &["aisha-gateway", "aisha-crm-core", "tokio-postgres"]),
         package("aisha-gateway", &service),
         package("aisha-crm-core", &service),
