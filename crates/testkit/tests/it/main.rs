@@ -9,6 +9,7 @@ mod concurrency;
 mod custom_fields;
 mod faults;
 mod gateway;
+mod gateway_walk;
 mod housekeeping;
 mod imports;
 mod isolation;
