@@ -385,14 +385,18 @@ fn key_of<R: Record>(changes: &Changes) -> Option<String> {
     changes.text(R::DEF.key.0).map(str::to_lowercase)
 }
 
+/// The oldest live record of each key. Written so that every key is one descent of the key's index: with `= ANY(…)` a table
+/// that grows faster than its statistics is read whole for every batch (measured: 633 ms against 10).
 async fn existing<R: Record>(tx: &mut TenantTx, keys: &[Option<String>]) -> Result<HashMap<String, Uuid>, Error> {
-    let wanted: Vec<String> = keys.iter().flatten().cloned().collect();
+    let wanted: HashSet<String> = keys.iter().flatten().cloned().collect();
     let (_, column) = R::DEF.key;
-    let mut sql = Sql::new(format!(
-        "SELECT DISTINCT ON ({column}) {column}, id FROM {} WHERE tenant_id = current_tenant_id() AND deleted_at IS NULL AND {column} = ANY(",
+    let mut sql = Sql::new("SELECT wanted.key, found.id FROM unnest(");
+    sql.bind(Bind::Texts(Some(wanted.into_iter().collect()))).push(format!(
+        ") AS wanted(key) CROSS JOIN LATERAL (SELECT id FROM {} WHERE deleted_at IS NULL AND {column} >= wanted.key \
+         AND {column} <= wanted.key AND tenant_id = ",
         R::DEF.table
     ));
-    sql.bind(Bind::Texts(Some(wanted))).push(format!(") ORDER BY {column}, created_at, id"));
+    sql.bind(tx.principal().tenant().0).push(format!(" ORDER BY {column}, created_at, id LIMIT 1) AS found"));
     let rows = tx.rows(sql).await?;
     rows.iter()
         .map(|r| Ok((r.get(0)?, r.get(1)?)))
