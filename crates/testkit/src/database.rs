@@ -49,3 +49,12 @@ pub fn with_database(url: &str, name: &str) -> String {
     let (base, _) = url.rsplit_once('/').unwrap();
     format!("{base}/{name}")
 }
+
+/// A turn at migrating a database of one's own, until dropped. Roles and who is a member of them belong to the whole
+/// cluster: two migrations at once fail with "tuple concurrently updated", and no lock inside one database keeps two
+/// databases apart.
+pub async fn migration_turn() -> Client {
+    let client = admin().await;
+    client.batch_execute("SELECT pg_advisory_lock(7303)").await.unwrap();
+    client
+}

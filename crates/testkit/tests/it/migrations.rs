@@ -1,7 +1,7 @@
 //! The series goes up, down and up again, and leaves the same schema.
 
 use aisha_kernel::new_id;
-use aisha_testkit::database::{address, admin, with_database};
+use aisha_testkit::database::{address, admin, migration_turn, with_database};
 use std::process::Command;
 
 fn dump(url: &str) -> String {
@@ -21,6 +21,7 @@ fn dump(url: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn up_down_up_leaves_the_same_schema() {
+    let _turn = migration_turn().await;
     let admin = admin().await;
     let name = format!("aisha_migrations_{}", new_id().simple());
     admin.batch_execute(&format!("CREATE DATABASE {name} OWNER aisha_owner")).await.unwrap();

@@ -11,24 +11,26 @@ use crate::{
 };
 use aisha_db::{Db, DbConfig};
 use aisha_kernel::new_id;
-use aisha_testkit::database::{address, admin, connect, with_database};
+use aisha_testkit::database::{address, admin, connect, migration_turn, with_database};
 use tokio_postgres::Client;
 
 /// A migrated database of its own, gone when the test is over.
 struct Scratch {
     name: String,
     admin: Client,
+    _turn: Client,
 }
 
 impl Scratch {
     async fn new() -> Self {
+        let turn = migration_turn().await;
         let name = format!("aisha_mutations_{}", new_id().simple());
         let server = admin().await;
         server.batch_execute(&format!("CREATE DATABASE {name} OWNER aisha_owner")).await.unwrap();
         let db = connect(&with_database(&address("DATABASE_ADMIN_URL"), &name)).await;
         db.batch_execute("ALTER SCHEMA public OWNER TO aisha_owner").await.unwrap();
         aisha_db::migrate::up(&with_database(&address("DATABASE_OWNER_URL"), &name)).await.unwrap();
-        Self { name, admin: db }
+        Self { name, admin: db, _turn: turn }
     }
 
     fn url(&self, name: &str) -> String {
