@@ -8,7 +8,7 @@ use diesel::{
     pg::Pg,
     query_builder::{AstPass, Query, QueryFragment, QueryId},
     result::QueryResult,
-    sql_types::{Array, BigInt, Nullable, Text, Untyped, Uuid as SqlUuid},
+    sql_types::{Array, BigInt, Binary, Nullable, Text, Untyped, Uuid as SqlUuid},
 };
 use std::borrow::Cow;
 use uuid::Uuid;
@@ -22,6 +22,8 @@ pub enum Bind {
     Uuid(Option<Uuid>),
     /// A 64-bit integer.
     Int(i64),
+    /// Bytes.
+    Bytes(Vec<u8>),
     /// A text array.
     Texts(Option<Vec<String>>),
     /// A UUID array.
@@ -122,6 +124,7 @@ impl QueryFragment<Pg> for Sql {
                     out.push_sql(")");
                 }
                 Part::Bind(Bind::Uuid(v)) => out.push_bind_param::<Nullable<SqlUuid>, _>(v)?,
+                Part::Bind(Bind::Bytes(v)) => out.push_bind_param::<Binary, _>(v)?,
                 Part::Bind(Bind::Int(v)) => out.push_bind_param::<BigInt, _>(v)?,
                 Part::Bind(Bind::Texts(v)) => out.push_bind_param::<Nullable<Array<Text>>, _>(v)?,
                 Part::Bind(Bind::Uuids(v)) => out.push_bind_param::<Array<SqlUuid>, _>(v)?,

@@ -3,7 +3,7 @@
 use crate::{
     audit::Entry,
     proof::{ACTIVE, COLUMNS, JOINS, identity},
-    sql::{acting, col, hex, id_of, one},
+    sql::{acting, col, id_of, one},
 };
 use aisha_auth::{Action, Grant, Identity, Role, api_key as secret};
 use aisha_db::{Bind, Db, PgRow, RequestContext, Sql, SystemReason, SystemTx};
@@ -128,8 +128,8 @@ impl ApiKeyInput {
             id
         });
         let tenant_id = match given("tenant_id") {
-            Some(Value::String(s)) => Some(crate::user::parse_tenant_id(s)?),
-            Some(_) => Some(crate::user::parse_tenant_id("")?),
+            Some(Value::String(s)) => Some(TenantId::parse(s)?),
+            Some(_) => Some(TenantId::parse("")?),
             None => None,
         };
         if problems.is_empty() {
@@ -177,7 +177,7 @@ pub async fn create(
         "INSERT INTO api_key (tenant_id, id, name, prefix, key_hash, permissions, user_id, expires_at, created_by) VALUES (",
     );
     insert.bind(tenant.0).push(", ").bind(id).push(", ").bind(Bind::text(&input.name)).push(", ");
-    insert.bind(Bind::text(prefix)).push(", decode(").bind(hex(&key.hash)).push(", 'hex'), ");
+    insert.bind(Bind::text(prefix)).push(", ").bind(Bind::Bytes(key.hash.clone())).push(", ");
     insert.bind(Bind::Texts(Some(input.permissions.clone()))).push(", ").bind(owner).push(", ");
     insert.bind(Bind::Text(input.expires_at.and_then(|at| at.format(&Rfc3339).ok()), "timestamptz")).push(", ");
     insert.bind(me.user_id.0).push(") RETURNING ").push(SHOWN);

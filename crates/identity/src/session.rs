@@ -5,7 +5,7 @@ use crate::{
     hashing,
     proof::{ACTIVE, COLUMNS, JOINS, identity},
     refresh,
-    sql::{acting, col, cut, hex},
+    sql::{acting, col, cut},
     user::{self, User},
 };
 use aisha_auth::{Action, Identity, Role, api_key::hash};
@@ -145,7 +145,7 @@ async fn open(db: &Db, who: &Candidate, cx: &RequestContext) -> Result<SignedIn,
     let session = new_id();
     let (refresh_token, refresh_hash) = refresh::generate(session)?;
     let mut insert = Sql::new("INSERT INTO sessions (id, user_id, refresh_hash, ip, user_agent, expires_at) SELECT ");
-    insert.bind(session).push(", u.id, decode(").bind(hex(&refresh_hash)).push(", 'hex'), ");
+    insert.bind(session).push(", u.id, ").bind(Bind::Bytes(refresh_hash)).push(", ");
     insert.bind(cut(cx.ip.as_deref(), 100)).push(", ").bind(cut(cx.user_agent.as_deref(), 2000));
     insert.push(", now() + make_interval(days => CAST(").bind(Bind::Int(REFRESH_DAYS)).push(" AS integer)) ");
     insert.push("FROM users u LEFT JOIN tenant t ON t.id = u.tenant_id WHERE u.id = ").bind(who.id);
@@ -227,10 +227,10 @@ pub async fn refresh(db: &Db, token: &str, cx: &RequestContext) -> Result<Refres
 
 async fn rotate(tx: &mut SystemTx, session: Uuid, token: &str, presented: &[u8]) -> Result<String, Error> {
     let (next, next_hash) = refresh::generate(session)?;
-    let mut sql = Sql::new("UPDATE sessions SET refresh_hash = decode(");
-    sql.bind(hex(&next_hash)).push(", 'hex'), previous_refresh_hash = decode(").bind(hex(presented));
-    sql.push(", 'hex'), successor_sealed = decode(").bind(hex(&refresh::seal(token, &next)?));
-    sql.push(", 'hex'), rotated_at = now(), last_used_at = now(), expires_at = now() + make_interval(days => CAST(");
+    let mut sql = Sql::new("UPDATE sessions SET refresh_hash = ");
+    sql.bind(Bind::Bytes(next_hash)).push(", previous_refresh_hash = ").bind(Bind::Bytes(presented.to_vec()));
+    sql.push(", successor_sealed = ").bind(Bind::Bytes(refresh::seal(token, &next)?));
+    sql.push(", rotated_at = now(), last_used_at = now(), expires_at = now() + make_interval(days => CAST(");
     sql.bind(Bind::Int(REFRESH_DAYS)).push(" AS integer)) WHERE id = ").bind(session);
     tx.rows(sql).await?;
     Ok(next)

@@ -3,7 +3,6 @@
 use aisha_auth::Identity;
 use aisha_db::{Bind, Column, PgRow, RequestContext, SystemReason, tx::Rows};
 use aisha_kernel::{Error, TenantId};
-use std::fmt::Write as _;
 use uuid::Uuid;
 
 /// The column at `index`; a wrong type is our mistake.
@@ -14,15 +13,6 @@ pub(crate) fn col<T: Column>(row: &PgRow, index: usize) -> Result<T, Error> {
 /// The only row, or 404.
 pub(crate) fn one(rows: Rows) -> Result<PgRow, Error> {
     rows.into_iter().next().ok_or_else(Error::not_found)
-}
-
-/// Bytes as hexadecimal text, for `decode(…, 'hex')`: statements bind no bytes.
-pub(crate) fn hex(bytes: &[u8]) -> Bind {
-    Bind::text(bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut s, b| {
-        // Writing to a string does not fail.
-        let _ = write!(s, "{b:02x}");
-        s
-    }))
 }
 
 /// JSON as a `jsonb` bind.

@@ -1,6 +1,7 @@
 //! Identifiers. Records carry plain UUIDs; the two ids that decide what a caller may touch have types of their own,
 //! so that one cannot be passed for the other.
 
+use crate::Error;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -31,4 +32,16 @@ typed_id! {
     TenantId,
     /// A user account: somebody who can log in.
     UserId,
+}
+
+impl TenantId {
+    /// Reads a `tenant_id` parameter: a UUID, never a slug.
+    ///
+    /// # Errors
+    /// 400 that says where a slug becomes an id.
+    pub fn parse(text: &str) -> Result<Self, Error> {
+        let odd =
+            |_| Error::parameter("tenant_id", "must be a UUID; GET /api/tenantresolve/{slug} finds it for a slug");
+        Uuid::parse_str(text.trim()).map(Self).map_err(odd)
+    }
 }

@@ -129,7 +129,7 @@ impl ObjectBody {
         let in_query = query::tenant_only(request.query_string())?;
         let in_body = match map.remove("tenant_id") {
             None | Some(Value::Null) => None,
-            Some(Value::String(s)) => Some(query::tenant_id(&s)?),
+            Some(Value::String(s)) => Some(TenantId::parse(&s)?),
             Some(_) => return Err(Error::parameter("tenant_id", "must be a UUID")),
         };
         if let (Some(a), Some(b)) = (in_query, in_body)

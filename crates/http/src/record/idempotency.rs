@@ -10,7 +10,6 @@ use aisha_db::{Bind, Db, RequestContext, Sql, TenantTx};
 use aisha_kernel::{Error, ErrorCode};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use std::fmt::Write as _;
 
 use crate::envelope::{Envelope, json};
 
@@ -85,14 +84,6 @@ pub fn claim(request: &HttpRequest, body: &[u8]) -> Result<Option<Claim>, Error>
     Ok(Some(Claim { key: key.to_owned(), digest: digest.finalize().to_vec() }))
 }
 
-fn hex(bytes: &[u8]) -> Bind {
-    let text = bytes.iter().fold(String::from("\\x"), |mut s, b| {
-        let _ = write!(s, "{b:02x}");
-        s
-    });
-    Bind::Text(Some(text), "bytea")
-}
-
 /// Runs a write once per claim.
 ///
 /// # Errors
@@ -123,7 +114,9 @@ async fn take(tx: &mut TenantTx, claim: &Claim) -> Result<Option<Reply>, Error> 
         "INSERT INTO idempotency_key AS k (tenant_id, user_id, key, request_hash, status, expires_at) VALUES (",
     );
     insert.bind(tenant).push(", ").bind(user).push(", ").bind(Bind::text(&claim.key)).push(", ");
-    insert.bind(hex(&claim.digest)).push(", 0, now() + interval '24 hours') ON CONFLICT (tenant_id, user_id, key) ");
+    insert
+        .bind(Bind::Bytes(claim.digest.clone()))
+        .push(", 0, now() + interval '24 hours') ON CONFLICT (tenant_id, user_id, key) ");
     insert.push("DO UPDATE SET request_hash = excluded.request_hash, status = 0, response = NULL, location = NULL, ");
     insert.push(
         "etag = NULL, created_at = now(), expires_at = excluded.expires_at WHERE k.expires_at < now() RETURNING key",

@@ -7,7 +7,6 @@ use aisha_db::record::{
 };
 use aisha_kernel::{Error, TenantId, cursor::Cursor};
 use serde_json::{Map, Value};
-use uuid::Uuid;
 
 /// Rows per page unless told otherwise.
 pub const DEFAULT_LIMIT: i64 = 50;
@@ -40,16 +39,6 @@ pub fn pairs(query: &str) -> Result<Vec<(String, String)>, Error> {
     serde_urlencoded::from_str(query).map_err(|e| Error::parameter("query", "cannot be decoded").because(e))
 }
 
-/// Reads `tenant_id`: a UUID, never a slug.
-///
-/// # Errors
-/// 400 that says where a slug can be resolved.
-pub fn tenant_id(text: &str) -> Result<TenantId, Error> {
-    Uuid::parse_str(text)
-        .map(TenantId)
-        .map_err(|_| Error::parameter("tenant_id", "must be a UUID; GET /api/tenantresolve/{slug} finds it for a slug"))
-}
-
 /// Reads the `tenant_id` of a request that takes no other parameter.
 ///
 /// # Errors
@@ -58,7 +47,7 @@ pub fn tenant_only(query: &str) -> Result<Option<TenantId>, Error> {
     let mut found = None;
     for (name, text) in pairs(query)? {
         match name.as_str() {
-            "tenant_id" => found = Some(tenant_id(&text)?),
+            "tenant_id" => found = Some(TenantId::parse(&text)?),
             _ => return Err(Error::parameter(name, "is not a parameter of this request")),
         }
     }
@@ -102,7 +91,7 @@ pub fn parse(def: &'static RecordDef, query: &str, trash: bool) -> Result<ListQu
     let mut conditions: Vec<Value> = Vec::new();
     for (name, text) in pairs(query)? {
         match name.as_str() {
-            "tenant_id" => out.tenant_id = Some(tenant_id(&text)?),
+            "tenant_id" => out.tenant_id = Some(TenantId::parse(&text)?),
             "limit" => out.list.limit = number("limit", &text, 1, MAX_LIMIT)?,
             "offset" => {
                 out.list.offset =

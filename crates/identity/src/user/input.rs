@@ -49,16 +49,6 @@ impl RoleInput {
     }
 }
 
-/// A tenant's id as it stands in a query or body.
-///
-/// # Errors
-/// 400 that says where a slug becomes an id.
-pub fn parse_tenant_id(text: &str) -> Result<TenantId, Error> {
-    Uuid::try_parse(text.trim()).map(TenantId).map_err(|_| {
-        Error::parameter("tenant_id", "must be a UUID; GET /api/tenantresolve/{slug} finds the one of a slug")
-    })
-}
-
 impl UserInput {
     /// Reads a body. `creating` asks for what a new user cannot be without.
     ///
@@ -101,7 +91,7 @@ impl UserInput {
                     Ok(())
                 }
                 Value::String(s) => {
-                    self.tenant_id = Patch::Value(parse_tenant_id(s)?.0);
+                    self.tenant_id = Patch::Value(TenantId::parse(s)?.0);
                     Ok(())
                 }
                 _ => Err("must be a UUID".into()),

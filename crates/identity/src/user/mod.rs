@@ -6,7 +6,7 @@ mod password;
 mod update;
 
 pub use create::{Superadmin, create, create_superadmin};
-pub use input::{UserInput, parse_tenant_id};
+pub use input::UserInput;
 pub use password::change_password;
 pub use update::{deactivate, update};
 

@@ -11,7 +11,7 @@ use aisha_http::{
         query,
     },
 };
-use aisha_kernel::Error;
+use aisha_kernel::{Error, TenantId};
 use aisha_tenancy::custom_field::{
     CustomField, CustomFieldInput, custom_field_create, custom_field_delete, custom_field_list, custom_field_update,
 };
@@ -37,7 +37,7 @@ async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiRes
     let (mut tenant, mut entity) = (None, None);
     for (name, text) in query::pairs(request.query_string())? {
         match name.as_str() {
-            "tenant_id" => tenant = Some(query::tenant_id(&text)?),
+            "tenant_id" => tenant = Some(TenantId::parse(&text)?),
             "entity" if ENTITIES.contains(&text.as_str()) => entity = Some(text),
             "entity" => return Err(Error::parameter(name, format!("must be one of: {}", ENTITIES.join(", "))).into()),
             _ => return Err(Error::parameter(name, "is not a parameter of this list").into()),

@@ -45,7 +45,7 @@ async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiRes
             "status" if ["active", "inactive", "suspended"].contains(&text.as_str()) => status = Some(text),
             "status" => return Err(Error::parameter(name, "must be active, inactive or suspended").into()),
             "tenant_id" => {
-                caller.in_tenant(Some(query::tenant_id(&text)?))?;
+                caller.in_tenant(Some(TenantId::parse(&text)?))?;
             }
             _ => return Err(Error::parameter(name, "is not a parameter of this list").into()),
         }

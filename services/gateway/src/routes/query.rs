@@ -1,6 +1,5 @@
 //! Query parameters that several routes take. What a route does not know is ignored.
 
-use aisha_identity::user::parse_tenant_id;
 use aisha_kernel::{Error, TenantId};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -28,5 +27,5 @@ impl TenantQuery {
 /// # Errors
 /// 400 for what is no UUID.
 pub fn tenant(text: Option<&str>) -> Result<Option<TenantId>, Error> {
-    text.filter(|t| !t.is_empty()).map(parse_tenant_id).transpose()
+    text.filter(|t| !t.is_empty()).map(TenantId::parse).transpose()
 }

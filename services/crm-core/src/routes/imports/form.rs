@@ -3,7 +3,6 @@
 use actix_multipart::{Field, Multipart};
 use actix_web::{HttpRequest, http::header, web};
 use aisha_crm::ops::import::ImportRequest;
-use aisha_http::record::query;
 use aisha_kernel::{Error, ErrorCode, TenantId};
 use futures_util::StreamExt as _;
 use std::{collections::BTreeMap, io::Write as _};
@@ -68,7 +67,7 @@ pub async fn read(request: &HttpRequest, payload: web::Payload) -> Result<Import
                 out.on_duplicate = serde_json::from_value(value.trim().into())
                     .map_err(|_| Error::invalid("on_duplicate", "must be skip, update or create"))?;
             }
-            "tenant_id" => tenant_id = Some(query::tenant_id(text(&mut part, &name).await?.trim())?),
+            "tenant_id" => tenant_id = Some(TenantId::parse(text(&mut part, &name).await?.trim())?),
             _ => return Err(Error::invalid(name, "is not a part of this form")),
         }
     }

@@ -10,7 +10,7 @@ use aisha_http::{
         query::{self, MAX_LIMIT},
     },
 };
-use aisha_kernel::Error;
+use aisha_kernel::{Error, TenantId};
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -107,7 +107,7 @@ pub async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> Ap
     let (mut tenant, mut limit, mut offset) = (None, query::DEFAULT_LIMIT, 0);
     for (name, text) in query::pairs(request.query_string())? {
         match name.as_str() {
-            "tenant_id" => tenant = Some(query::tenant_id(&text)?),
+            "tenant_id" => tenant = Some(TenantId::parse(&text)?),
             "limit" => limit = query::number("limit", &text, 1, MAX_LIMIT)?,
             "offset" => offset = query::number("offset", &text, 0, query::MAX_OFFSET)?,
             _ => return Err(Error::parameter(name, "is not a parameter of this list").into()),
