@@ -3,7 +3,7 @@
 //!
 //! A rule is a query that returns the objects that break it; `mutations` proves of each rule that it can fail.
 
-use aisha_db::record::{Field, Kind, Record, RecordDef};
+use aisha_db::record::{Field, Kind, Record, RecordDef, RowScope};
 use aisha_testkit::database::admin;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio_postgres::Client;
@@ -252,8 +252,10 @@ async fn record_problems<R: Record>(db: &Client) -> Vec<String> {
     if R::DEF.field(field).is_none() || !columns.contains_key(column) {
         problems.push(format!("{} has no key {field} => {column}", R::DEF.table));
     }
-    if R::DEF.owned != columns.contains_key("assigned_to") {
-        problems.push(format!("{}: owned does not agree with assigned_to", R::DEF.table));
+    let agrees = (R::DEF.scope.owned(), R::DEF.scope == RowScope::Attached)
+        == (columns.contains_key("assigned_to"), columns.contains_key("related_assigned_to"));
+    if !agrees {
+        problems.push(format!("{}: the scope does not agree with the columns", R::DEF.table));
     }
     problems
 }

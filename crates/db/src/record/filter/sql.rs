@@ -1,6 +1,7 @@
 //! A condition tree as SQL. Names come from the field table or were checked when the filter was parsed; values are bound.
 
 use super::{Filter, Op, Target};
+use crate::record::field::State;
 use crate::sql::{Bind, Sql};
 
 impl Filter {
@@ -14,6 +15,7 @@ impl Filter {
             Self::Or(any) => joined(any, " OR "),
             Self::Field(Target::Column(name), op) => column_sql(name, op),
             Self::Field(Target::Custom(key), op) => custom_sql(key, op),
+            Self::Field(Target::State(name, state), op) => state_sql(name, *state, op),
         }
     }
 }
@@ -115,6 +117,25 @@ fn column_sql(name: &'static str, op: &Op) -> Sql {
         }
         (_, Op::Contains(needle)) => contains(name, needle),
         _ => comparison(&column, op).unwrap_or_else(|| Sql::new("true")),
+    }
+}
+
+/// Equalities are spelled out, so that an index can serve them.
+fn state_sql(name: &str, State { value, when }: State, op: &Op) -> Sql {
+    match op {
+        Op::Eq(Bind::Text(Some(s), _)) if s == value => Sql::new(format!("({when})")),
+        Op::Eq(v) if !v.is_null() => {
+            let mut sql = Sql::new(format!("({name} = "));
+            sql.bind(v.clone()).push(format!(" AND ({when}) IS NOT TRUE)"));
+            sql
+        }
+        _ => {
+            let shown = format!("(CASE WHEN {when} THEN '{value}' ELSE {name} END)");
+            match op {
+                Op::Contains(needle) => contains(&shown, needle),
+                _ => comparison(&shown, op).unwrap_or_else(|| Sql::new("true")),
+            }
+        }
     }
 }
 
