@@ -32,11 +32,12 @@ AS $$
     WHERE tenant_id = current_tenant_id() AND department = current_department()
 $$;
 
--- True while an UPDATE is moving rows out of the caller's scope (see touch_record). PostgreSQL holds the new row of
--- an UPDATE against the SELECT policy as well, so without this nobody could hand a record to a colleague.
-CREATE OR REPLACE FUNCTION handing_over() RETURNS boolean
-LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, public
-AS $$ SELECT coalesce(current_setting('app.handing_over', true) = 'on', false) $$;
+-- The row that an UPDATE is moving out of the caller's scope at this moment (see begin_hand_over). PostgreSQL holds the
+-- new row of an UPDATE against the SELECT policy as well, so without this nobody could hand a record to a colleague. Not
+-- wrapped in a subselect where policies call it: that would be evaluated once for all rows of a statement.
+CREATE OR REPLACE FUNCTION handed_over() RETURNS uuid
+LANGUAGE sql STABLE PARALLEL SAFE
+AS $$ SELECT nullif(current_setting('app.handed_over', true), '')::uuid $$;
 
 -- Whether the caller runs the tenant: what nobody else sees (a private note) is open to it.
 CREATE OR REPLACE FUNCTION acts_as_admin() RETURNS boolean
@@ -46,5 +47,5 @@ AS $$
 $$;
 
 GRANT EXECUTE ON FUNCTION current_tenant_id(), current_user_id(), current_employee_id(), current_department(),
-    department_employee_ids(), handing_over(), acts_as_admin()
+    department_employee_ids(), handed_over(), acts_as_admin()
     TO aisha_all, aisha_own, aisha_department, aisha_system, aisha_reporting, aisha_trigger, aisha_search;

@@ -31,7 +31,7 @@ CREATE OR REPLACE FUNCTION begin_hand_over() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public
 AS $$
 BEGIN
-    PERFORM set_config('app.handing_over', 'on', true);
+    PERFORM set_config('app.handed_over', NEW.id::text, true);
     RETURN NEW;
 END
 $$;
@@ -41,8 +41,8 @@ CREATE OR REPLACE FUNCTION end_hand_over() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public
 AS $$
 BEGIN
-    IF current_setting('app.handing_over', true) = 'on' THEN
-        PERFORM set_config('app.handing_over', '', true);
+    IF current_setting('app.handed_over', true) <> '' THEN
+        PERFORM set_config('app.handed_over', '', true);
     END IF;
     RETURN NULL;
 END

@@ -59,34 +59,43 @@ CREATE OR REPLACE FUNCTION copy_related() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
 DECLARE
-    target record;
+    target_name text;
+    target_email text;
+    target_assigned_to uuid;
+    target_created_by uuid;
 BEGIN
     CASE coalesce(NEW.related_type, '')
     WHEN 'account' THEN
-        SELECT name AS name, email AS email, assigned_to, created_by INTO target FROM accounts
+        SELECT name, email, assigned_to, created_by
+        INTO target_name, target_email, target_assigned_to, target_created_by FROM accounts
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'activity' THEN
-        SELECT subject AS name, NULL::text AS email, assigned_to, created_by INTO target FROM activities
+        SELECT subject, NULL::text, assigned_to, created_by
+        INTO target_name, target_email, target_assigned_to, target_created_by FROM activities
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'bizdev_source' THEN
-        SELECT company_name AS name, email AS email, assigned_to, created_by INTO target FROM bizdev_sources
+        SELECT company_name, email, assigned_to, created_by
+        INTO target_name, target_email, target_assigned_to, target_created_by FROM bizdev_sources
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'contact' THEN
-        SELECT first_name || ' ' || last_name AS name, email AS email, assigned_to, created_by INTO target FROM contacts
+        SELECT first_name || ' ' || last_name, email, assigned_to, created_by
+        INTO target_name, target_email, target_assigned_to, target_created_by FROM contacts
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'lead' THEN
-        SELECT first_name || ' ' || last_name AS name, email AS email, assigned_to, created_by INTO target FROM leads
+        SELECT first_name || ' ' || last_name, email, assigned_to, created_by
+        INTO target_name, target_email, target_assigned_to, target_created_by FROM leads
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'opportunity' THEN
-        SELECT name AS name, contact_email AS email, assigned_to, created_by INTO target FROM opportunities
+        SELECT name, contact_email, assigned_to, created_by
+        INTO target_name, target_email, target_assigned_to, target_created_by FROM opportunities
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     ELSE
-        SELECT NULL::text AS name, NULL::text AS email, NULL::uuid AS assigned_to, NULL::uuid AS created_by INTO target;
+        NULL;
     END CASE;
-    NEW.related_name := target.name;
-    NEW.related_email := target.email;
-    NEW.related_assigned_to := target.assigned_to;
-    NEW.related_created_by := target.created_by;
+    NEW.related_name := target_name;
+    NEW.related_email := target_email;
+    NEW.related_assigned_to := target_assigned_to;
+    NEW.related_created_by := target_created_by;
     RETURN NEW;
 END
 $$;

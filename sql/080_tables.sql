@@ -96,17 +96,17 @@ BEGIN
     CASE scope
     WHEN 'owned' THEN
         own_rows := tenant || ' AND (assigned_to = (SELECT current_employee_id())
-            OR created_by = (SELECT current_user_id()) OR (SELECT handing_over()))';
+            OR created_by = (SELECT current_user_id()) OR id = handed_over())';
         department_rows := tenant || ' AND (assigned_to = ANY ((SELECT department_employee_ids())::uuid[])
-            OR created_by = (SELECT current_user_id()) OR (SELECT handing_over()))';
+            OR created_by = (SELECT current_user_id()) OR id = handed_over())';
     WHEN 'attached' THEN
         own_rows := tenant || ' AND (assigned_to = (SELECT current_employee_id())
             OR created_by = (SELECT current_user_id()) OR related_assigned_to = (SELECT current_employee_id())
-            OR related_created_by = (SELECT current_user_id()) OR (SELECT handing_over()))';
+            OR related_created_by = (SELECT current_user_id()) OR id = handed_over())';
         department_rows := tenant || ' AND (assigned_to = ANY ((SELECT department_employee_ids())::uuid[])
             OR created_by = (SELECT current_user_id())
             OR related_assigned_to = ANY ((SELECT department_employee_ids())::uuid[])
-            OR related_created_by = (SELECT current_user_id()) OR (SELECT handing_over()))';
+            OR related_created_by = (SELECT current_user_id()) OR id = handed_over())';
     WHEN 'created' THEN
         own_rows := tenant || ' AND created_by = (SELECT current_user_id())';
         department_rows := own_rows;

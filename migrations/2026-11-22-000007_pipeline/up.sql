@@ -358,6 +358,9 @@ GRANT SELECT (first_name, last_name, email, assigned_to, created_by) ON leads TO
 GRANT SELECT (name, contact_email, assigned_to, created_by) ON opportunities TO aisha_trigger;
 GRANT SELECT (subject, assigned_to, created_by) ON activities TO aisha_trigger;
 
+-- Policies that name the one row that is being handed over.
+SELECT tenant_table('accounts', 'owned', 'account', quiet => '{assigned_to_name}');
+SELECT tenant_table('contacts', 'owned', 'contact', quiet => '{account_name,account_industry,assigned_to_name}');
 SELECT tenant_table('bizdev_sources', 'owned', 'bizdev_source', hidden => '{company_key}',
                     quiet => '{assigned_to_name,account_name,account_industry}');
 SELECT copies_account('bizdev_sources');
@@ -412,6 +415,8 @@ CREATE POLICY trigger_insert ON opportunity_stage_history FOR INSERT TO aisha_tr
 GRANT SELECT ON opportunity_stage_history TO aisha_all, aisha_own, aisha_department, aisha_reporting;
 GRANT SELECT, INSERT, UPDATE, DELETE ON opportunity_stage_history TO aisha_system;
 GRANT INSERT ON opportunity_stage_history TO aisha_trigger;
+
+DROP FUNCTION IF EXISTS handing_over();
 
 CREATE VIEW v_contact_full WITH (security_invoker) AS
 SELECT c.tenant_id, c.id, c.first_name, c.last_name, c.email, c.phone, c.phone_e164, c.mobile, c.job_title,

@@ -1,8 +1,7 @@
 //! Activities: calls, meetings, tasks and whatever else is done, usually for another record, and seen with it. When one is
 //! due is worked out in `sql/057_pipeline.sql`.
 
-use aisha_db::{Json, Timestamp, record};
-use time::Date;
+use aisha_db::{Day, Json, Timestamp, record};
 use uuid::Uuid;
 
 record! {
@@ -24,7 +23,7 @@ record! {
     /// How urgent it is.
     priority: String = choice(&["low", "normal", "high", "urgent"]).default("normal");
     /// Day on which it is due.
-    due_date: Option<Date> = date();
+    due_date: Option<Day> = date();
     /// Time of day at which it is due; without one, the end of the day.
     due_time: Option<String> = time_of_day();
     /// Time zone of day and time, such as `Europe/Berlin`; the tenant's when absent.

@@ -1,7 +1,6 @@
 //! Business development sources: companies from lists and registers, before anybody has talked to them.
 
-use aisha_db::{Timestamp, record};
-use time::Date;
+use aisha_db::{Day, Timestamp, record};
 use uuid::Uuid;
 
 record! {
@@ -52,7 +51,7 @@ record! {
     license_status: Option<String> =
         choice(&["active", "suspended", "revoked", "expired", "unknown", "not_required"]);
     /// Day on which the licence ends.
-    license_expiry_date: Option<Date> = date();
+    license_expiry_date: Option<Day> = date();
     /// The account it was promoted to.
     account_id: Option<Uuid> = reference("accounts").read_only();
     /// Name of that account.

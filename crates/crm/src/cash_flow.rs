@@ -1,8 +1,7 @@
 //! Cash flow: money that came in or went out.
 
-use aisha_db::record;
+use aisha_db::{Day, record};
 use aisha_kernel::money::Money;
-use time::Date;
 use uuid::Uuid;
 
 record! {
@@ -19,7 +18,7 @@ record! {
     /// How much, in the tenant's currency; never negative.
     amount: Money = money().required();
     /// Day of the transaction.
-    transaction_date: Date = date().required();
+    transaction_date: Day = date().required();
     /// In a few words.
     description: Option<String> = text(2_000);
     /// Who paid or was paid.

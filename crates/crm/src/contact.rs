@@ -1,7 +1,6 @@
 //! Contacts: the people a team talks to.
 
-use aisha_db::{Json, record};
-use time::Date;
+use aisha_db::{Day, Json, record};
 use uuid::Uuid;
 
 record! {
@@ -61,7 +60,7 @@ record! {
     /// What the assistant suggests to do.
     ai_action: String = choice(&["none", "follow_up", "nurture", "qualify", "disqualify"]).default("none");
     /// Day of the last contact.
-    last_contacted: Option<Date> = date();
+    last_contacted: Option<Day> = date();
     /// What to do next.
     next_action: Option<String> = text(2_000);
     /// Data of activities, for integrations.

@@ -1,8 +1,7 @@
 //! Leads: people who may become customers. Converting one is `ops::lead_convert`.
 
-use aisha_db::{Json, Timestamp, record};
+use aisha_db::{Day, Json, Timestamp, record};
 use aisha_kernel::money::Money;
-use time::Date;
 use uuid::Uuid;
 
 record! {
@@ -46,7 +45,7 @@ record! {
     /// What the assistant suggests to do.
     ai_action: String = choice(&["none", "follow_up", "nurture", "qualify", "disqualify"]).default("none");
     /// Day of the last contact.
-    last_contacted: Option<Date> = date();
+    last_contacted: Option<Day> = date();
     /// What to do next.
     next_action: Option<String> = text(2_000);
     /// Data of activities, for integrations.

@@ -1,9 +1,8 @@
 //! Opportunities: deals on their way through the tenant's pipeline. What follows from a stage is decided in
 //! `sql/057_pipeline.sql`, for every way in which a stage can change.
 
-use aisha_db::{Timestamp, record};
+use aisha_db::{Day, Timestamp, record};
 use aisha_kernel::money::Money;
-use time::Date;
 use uuid::Uuid;
 
 record! {
@@ -41,7 +40,7 @@ record! {
     /// How likely it is, in percent; the stage's own when absent.
     probability: Option<i32> = integer(0, 100);
     /// Day on which it is expected to be decided.
-    close_date: Option<Date> = date().aliases(&["expected_close_date"]);
+    close_date: Option<Day> = date().aliases(&["expected_close_date"]);
     /// Where it came from.
     lead_source: Option<String> = choice(&[
         "website", "referral", "cold_call", "email", "social_media", "trade_show", "advertising", "other",

@@ -85,7 +85,7 @@ columns! {
     bool => Bool, |v| Some(v.to_string());
     OffsetDateTime => Timestamptz, |v| v.format(&Rfc3339).ok();
     Timestamp => Timestamptz, |v| v.0.format(&Rfc3339).ok();
-    Date => SqlDate, |v| Some(v.to_string());
+    Day => SqlDate, |v| Some(v.0.to_string());
     Vec<u8> => Bytea, |_v| None;
     Vec<String> => Array<Text>, |_v| None;
     Json => Jsonb, |_v| None;
@@ -116,6 +116,22 @@ pub struct Timestamp(pub OffsetDateTime);
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         time::serde::rfc3339::serialize(&self.0, s)
+    }
+}
+
+/// A calendar day of a record, shown as `2026-11-21`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Day(pub Date);
+
+impl serde::Serialize for Day {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&self.0)
+    }
+}
+
+impl FromSql<SqlDate, Pg> for Day {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        <Date as FromSql<SqlDate, Pg>>::from_sql(value).map(Self)
     }
 }
 

@@ -3,9 +3,10 @@
 mod custom_fields;
 mod exports;
 mod imports;
+pub(crate) mod pipeline;
 mod tenants;
 
-use actix_web::web::ServiceConfig;
+use actix_web::{Scope, web::ServiceConfig};
 
 macro_rules! mount_records {
     ($($record:path),+ $(,)?) => {
@@ -14,12 +15,23 @@ macro_rules! mount_records {
 
         fn records(cfg: &mut ServiceConfig) {
             $(aisha_http::record::routes::<$record>(cfg, |scope| {
-                scope.service(imports::resource::<$record>()).service(exports::resource::<$record>())
+                let scope = scope.service(imports::resource::<$record>()).service(exports::resource::<$record>());
+                beside(<$record as aisha_db::record::Record>::DEF.name, scope)
             });)+
         }
     };
 }
 aisha_crm::records!(mount_records);
+
+/// What one record type has on top of what all have.
+fn beside(record: &str, scope: Scope) -> Scope {
+    match record {
+        "account" => pipeline::accounts(scope),
+        "activity" => pipeline::activities(scope),
+        "opportunity" => pipeline::opportunities(scope),
+        _ => scope,
+    }
+}
 
 /// Mounts everything.
 pub fn configure(cfg: &mut ServiceConfig) {

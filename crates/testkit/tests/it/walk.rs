@@ -97,6 +97,14 @@ impl Document {
             .into()
     }
 
+    /// The smallest acceptable body of another kind.
+    fn smallest(&self, schema: &Value) -> Value {
+        let schema = self.resolve(schema);
+        let required = schema["required"].as_array().into_iter().flatten().map(|n| n.as_str().unwrap());
+        let value = |name| sample_value(name, self.resolve(&schema["properties"][name]));
+        required.map(|name| (name.to_owned(), value(name))).collect::<Map<_, _>>().into()
+    }
+
     /// A change of one plain text.
     fn change(&self, plural: &str, patch: &Value) -> Value {
         let fixed = self.new_schema(plural).unwrap()["required"].clone();
@@ -177,6 +185,7 @@ impl World<'_> {
         let schema = op.body_schema()?;
         Some(match (op.method.as_str(), op.path.rsplit('/').next().unwrap()) {
             ("post", "bulk") => json!({ "create": [self.document.sample(op.plural())] }),
+            ("post", _) if op.path.contains("{id}") => self.document.smallest(schema),
             ("post", _) => self.document.sample(op.plural()),
             _ => self.document.change(op.plural(), schema),
         })
