@@ -251,7 +251,7 @@ async fn hanging_up_leaves_nothing_behind() {
     }
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'aisha_login' AND wait_event_type = 'Lock' \
                    AND query LIKE '%idempotency_key%'";
-    for _ in 0..50 {
+    for _ in 0..1_000 {
         if stack.count(waiting).await > 0 {
             break;
         }
