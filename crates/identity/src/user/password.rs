@@ -55,7 +55,7 @@ pub async fn change_password(
 }
 
 /// Ends all live sessions of a user but one.
-pub(super) fn end_sessions(user: Uuid, but: Uuid, reason: &'static str) -> Sql {
+pub(crate) fn end_sessions(user: Uuid, but: Uuid, reason: &'static str) -> Sql {
     let mut sql = Sql::new("UPDATE sessions SET revoked_at = now(), revoked_reason = ");
     sql.bind(Bind::text(reason)).push(" WHERE revoked_at IS NULL AND user_id = ").bind(user);
     sql.push(" AND id <> ").bind(but);
