@@ -102,7 +102,6 @@ pub struct UserBody {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "documents what UserInput::parse and send_invitation read from JSON")]
 pub struct NewUserBody {
-    #[schema(inline)]
     #[serde(flatten)]
     user: UserBody,
     /// Whether to send a link to choose a password, instead of `password`.
