@@ -95,9 +95,10 @@ impl Mailer {
     /// # Errors
     /// When the sender's address or the server's name cannot be used.
     pub fn new(section: &MailSection) -> Result<Self, MailError> {
-        let from = section.from.parse::<Mailbox>().map_err(|_| {
-            MailError::lasting("must be an address, alone or as in Aisha CRM <crm@example.com>")
-        })?;
+        let from = section
+            .from
+            .parse::<Mailbox>()
+            .map_err(|_| MailError::lasting("must be an address, alone or as in Aisha CRM <crm@example.com>"))?;
         let way = match &section.smtp {
             Some(smtp) => Way::Smtp(Box::new(transport(smtp)?)),
             None => Way::Folder(section.folder.clone()),
@@ -166,8 +167,7 @@ fn transport(smtp: &SmtpSection) -> Result<AsyncSmtpTransport<Tokio1Executor>, M
 async fn write(folder: &std::path::Path, id: Uuid, message: &[u8]) -> std::io::Result<()> {
     fs::create_dir_all(folder).await?;
     let unfinished = folder.join(format!(".{id}.part"));
-    let mut file =
-        fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished).await?;
+    let mut file = fs::OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&unfinished).await?;
     file.write_all(message).await?;
     file.sync_all().await?;
     fs::rename(&unfinished, folder.join(format!("{id}.eml"))).await

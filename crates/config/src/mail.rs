@@ -137,6 +137,8 @@ mod tests {
         let far = [("SMTP_HOST", "mail.example"), ("SMTP_TLS", "none"), near[1], near[2]];
         assert!(read(&far).unwrap_err().contains("in the clear"));
         assert!(read(&[near[0], near[1]]).unwrap_err().contains("SMTP_PASS"));
-        assert!(read(&[near[0], ("SMTP_PORT", "70000"), ("SMTP_FROM", "a@b.example")]).unwrap_err().contains("SMTP_PORT"));
+        assert!(
+            read(&[near[0], ("SMTP_PORT", "70000"), ("SMTP_FROM", "a@b.example")]).unwrap_err().contains("SMTP_PORT")
+        );
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     credentials::Credentials,
     hashing,
     letter::{self, Kind, Recipient},
-    link::{Person, actor, invalid_link, lock},
+    link::{Person, actor, expiry, invalid_link, lock},
     mail_queue::cancel,
     proof::ACTIVE,
     session::{self, SignedIn},
@@ -16,7 +16,7 @@ use crate::{
 };
 use aisha_auth::{Action, Identity, Role, password};
 use aisha_db::{Bind, Db, PgRow, RequestContext, Sql, SystemReason, SystemTx};
-use aisha_kernel::{Error, FieldError, TenantId, clock, new_id};
+use aisha_kernel::{Error, FieldError, TenantId, new_id};
 use serde::Serialize;
 use serde_json::json;
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
@@ -175,7 +175,7 @@ pub(crate) async fn issue(
 ) -> Result<NewInvitation, Error> {
     let id = new_id();
     let (token, hash) = token::generate(id)?;
-    let expires_at = clock::now() + LIFE;
+    let expires_at = expiry(LIFE);
     let (inviter, tenant) = actor(tx, me, to.tenant).await?;
     let link = credentials.link(PAGE, &token);
     let recipient = Recipient { email: &to.email, name: &to.name };
@@ -187,9 +187,8 @@ pub(crate) async fn issue(
     withdraw.bind(to.id);
     let mut unsent = Sql::new("kind = 'invitation' AND user_id = ");
     unsent.bind(to.id);
-    let mut insert = Sql::new(
-        "INSERT INTO invitations (id, user_id, email, token_hash, email_id, created_by, expires_at) VALUES (",
-    );
+    let mut insert =
+        Sql::new("INSERT INTO invitations (id, user_id, email, token_hash, email_id, created_by, expires_at) VALUES (");
     insert.bind(id).push(", ").bind(to.id).push(", ").bind(Bind::text(&to.email)).push(", ");
     insert.bind(Bind::Bytes(hash)).push(", ").bind(queued.id).push(", ").bind(me.user_id.0).push(", ");
     insert.bind(Bind::Text(Some(expires_at.format(&Rfc3339).map_err(Error::internal)?), "timestamptz")).push(")");

@@ -138,7 +138,8 @@ mod tests {
     fn an_invitation_says_who_where_and_until_when() {
         let to = Recipient { email: "ada@example.test", name: "" };
         let expires = datetime!(2026-11-29 09:05 UTC);
-        let letter = invitation(to, "Grace (grace@example.test)", Some("Acme"), "https://crm/x?token=1", expires).unwrap();
+        let letter =
+            invitation(to, "Grace (grace@example.test)", Some("Acme"), "https://crm/x?token=1", expires).unwrap();
         assert_eq!(letter.subject, "Your invitation to Acme on Aisha CRM");
         assert!(letter.text.starts_with("Hello,\n"));
         for part in ["Grace (grace@example.test)", "Acme", "\nhttps://crm/x?token=1\n", "29 November 2026, 09:05 UTC"] {

@@ -3,13 +3,20 @@
 use crate::sql::{col, one};
 use aisha_auth::{Identity, Role};
 use aisha_db::{Bind, Sql, SystemTx};
-use aisha_kernel::{Error, ErrorCode, TenantId};
+use aisha_kernel::{Error, ErrorCode, TenantId, clock};
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 /// The answer to every link that does not work.
 pub(crate) fn invalid_link() -> Error {
     let message = "This link does not work: it was used, withdrawn or has expired. Ask for a new one.";
     Error::new(ErrorCode::InvalidLink, message)
+}
+
+/// When a link that is made now stops working, to the second.
+pub(crate) fn expiry(life: Duration) -> OffsetDateTime {
+    let at = clock::now() + life;
+    at.replace_nanosecond(0).unwrap_or(at)
 }
 
 /// The user that a link is for.

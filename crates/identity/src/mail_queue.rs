@@ -213,7 +213,8 @@ async fn given_up(tx: &mut SystemTx, id: Uuid, user: Uuid, kind: &str) -> Result
 /// 503 when the database is away.
 pub async fn tidy(db: &Db) -> Result<usize, Error> {
     db.system(&why("housekeeping"), async |tx: &mut SystemTx| {
-        let mut old = Sql::new("UPDATE email_outbox SET failed_at = now(), error = coalesce(error, 'not sent in time'), ");
+        let mut old =
+            Sql::new("UPDATE email_outbox SET failed_at = now(), error = coalesce(error, 'not sent in time'), ");
         old.push(FORGET).push(" WHERE sealed IS NOT NULL AND (leased_until IS NULL OR leased_until <= now()) AND ");
         old.push("created_at < now() - make_interval(secs => CAST(").bind(Bind::Int(PATIENCE_SECONDS));
         old.push(" AS integer)) RETURNING id, user_id, kind");

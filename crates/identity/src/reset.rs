@@ -8,7 +8,7 @@ use crate::{
     credentials::Credentials,
     hashing,
     letter::{self, Kind, Recipient},
-    link::{Person, actor, invalid_link, lock},
+    link::{Person, actor, expiry, invalid_link, lock},
     proof::ACTIVE,
     sql::{acting, col, one},
     token,
@@ -16,7 +16,7 @@ use crate::{
 };
 use aisha_auth::{Action, Identity, Role, password};
 use aisha_db::{Bind, Db, RequestContext, Sql, SystemReason, SystemTx, record::value::is_email};
-use aisha_kernel::{Error, TenantId, clock, new_id};
+use aisha_kernel::{Error, TenantId, new_id};
 use serde::Serialize;
 use serde_json::json;
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
@@ -53,7 +53,7 @@ struct NewLink {
 fn new_link(credentials: &Credentials, to: &Person, by: Option<(&Identity, &str)>) -> Result<NewLink, Error> {
     let id = new_id();
     let (token, hash) = token::generate(id)?;
-    let expires_at = clock::now() + LIFE;
+    let expires_at = expiry(LIFE);
     let link = credentials.link(PAGE, &token);
     let recipient = Recipient { email: &to.email, name: &to.name };
     let letter = letter::password_reset(recipient, by.map(|(_, name)| name), &link, expires_at)?;

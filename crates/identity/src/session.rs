@@ -320,7 +320,8 @@ async fn end_reused(
 /// # Errors
 /// 503 when the database is away.
 pub async fn session_identity(db: &Db, sid: Uuid, tenant: Option<TenantId>) -> Result<Option<SessionProof>, Error> {
-    let mut sql = Sql::new(format!("SELECT {COLUMNS}, {MUST_ENROL} FROM sessions s JOIN users u ON u.id = s.user_id {JOINS}"));
+    let mut sql =
+        Sql::new(format!("SELECT {COLUMNS}, {MUST_ENROL} FROM sessions s JOIN users u ON u.id = s.user_id {JOINS}"));
     sql.push(" WHERE s.id = ").bind(sid).push(" AND s.revoked_at IS NULL AND s.expires_at > now() AND ").push(ACTIVE);
     let why = SystemReason { reason: "authenticate", tenant, ..SystemReason::default() };
     let rows = db.system(&why, async |tx: &mut SystemTx| tx.rows(sql.clone()).await).await?;

@@ -5,7 +5,9 @@ use aisha_auth::{
     token::{AccessKeys, InternalSigner},
 };
 use aisha_clients::mail::Mailer;
-use aisha_config::{ConfigError, DatabaseSection, Env, HttpSection, LogSection, MailSection, RedisSection, SecretString};
+use aisha_config::{
+    ConfigError, DatabaseSection, Env, HttpSection, LogSection, MailSection, RedisSection, SecretString,
+};
 use aisha_identity::Credentials;
 use ipnet::IpNet;
 use std::{fmt, net::IpAddr, time::Duration};

@@ -121,7 +121,8 @@ pub(crate) async fn spend(
     otp: &str,
     confirmed: bool,
 ) -> Result<Verdict, Error> {
-    let mut sql = Sql::new("SELECT secret_sealed, last_step, CASE WHEN last_failure_at > now() - make_interval(mins => CAST(");
+    let mut sql =
+        Sql::new("SELECT secret_sealed, last_step, CASE WHEN last_failure_at > now() - make_interval(mins => CAST(");
     sql.bind(Bind::Int(i64::try_from(LOCKED_MINUTES).unwrap_or(15))).push(" AS integer)) THEN failures ELSE 0 END ");
     sql.push("FROM user_totp WHERE user_id = ").bind(user);
     sql.push(if confirmed { " AND confirmed_at IS NOT NULL" } else { " AND confirmed_at IS NULL" }).push(" FOR UPDATE");
@@ -139,7 +140,8 @@ pub(crate) async fn spend(
             ("code", step.filter(|step| *step > last))
         }
         Typed::Recovery(hash) if confirmed => {
-            let mut used = Sql::new("UPDATE totp_recovery_codes SET used_at = now() WHERE used_at IS NULL AND user_id = ");
+            let mut used =
+                Sql::new("UPDATE totp_recovery_codes SET used_at = now() WHERE used_at IS NULL AND user_id = ");
             used.bind(user).push(" AND code_hash = ").bind(Bind::Bytes(hash)).push(" RETURNING 1");
             ("recovery code", (!tx.rows(used).await?.is_empty()).then_some(0))
         }
@@ -396,7 +398,8 @@ pub async fn reset(
     me.require("users", Action::Update)?;
     let tenant = user::tenant_of(db, me, user).await?;
     if user == me.user_id.0 {
-        let message = "Switch off your own second factor with your password and a code, or have another admin reset it.";
+        let message =
+            "Switch off your own second factor with your password and a code, or have another admin reset it.";
         return Err(Error::forbidden(message));
     }
     db.system(&acting(me, "totp reset", tenant, cx), async |tx: &mut SystemTx| {

@@ -7,8 +7,8 @@ mod update;
 
 pub use create::{Superadmin, create, create_invited, create_superadmin};
 pub use input::UserInput;
-pub(crate) use password::end_sessions;
 pub use password::change_password;
+pub(crate) use password::end_sessions;
 pub use update::{deactivate, update};
 
 use crate::sql::{acting, boolean, col, one};

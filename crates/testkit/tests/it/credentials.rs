@@ -23,7 +23,9 @@ pub(super) fn bearer(stack: &Stack, reply: &Reply) -> Client {
 }
 
 pub(super) async fn audited(stack: &Stack, action: &str, tenant: &TestTenant) -> i64 {
-    stack.count(&format!("SELECT count(*) FROM audit_log WHERE action = '{action}' AND tenant_id = '{}'", tenant.id)).await
+    stack
+        .count(&format!("SELECT count(*) FROM audit_log WHERE action = '{action}' AND tenant_id = '{}'", tenant.id))
+        .await
 }
 
 fn newcomer() -> Value {
@@ -70,7 +72,10 @@ async fn an_invited_user_chooses_a_password_and_is_in() {
     let body = json!({"token": token, "password": PASSWORD, "last_name": "Lovelace"});
     let reply = stack.anonymous().post("/api/auth/accept-invitation", body).await.expect(200);
     assert_eq!(reply.json()["token"], reply.data()["token"]);
-    assert_eq!((&reply.data()["user"]["full_name"], &reply.data()["user"]["role"]), (&json!("Ada Lovelace"), &json!("manager")));
+    assert_eq!(
+        (&reply.data()["user"]["full_name"], &reply.data()["user"]["role"]),
+        (&json!("Ada Lovelace"), &json!("manager"))
+    );
     assert!(reply.header("set-cookie").unwrap().contains("HttpOnly"));
     let me = bearer(&stack, &reply);
     me.get("/api/auth/me").await.expect(200);
@@ -103,7 +108,10 @@ async fn only_admins_invite_and_only_into_their_tenant() {
     for person in [&a.manager, &a.employee, &b.manager] {
         person.client.post("/api/users", newcomer()).await.expect(403);
         person.client.get("/api/invitations").await.expect(403);
-        assert!(matches!(person.client.post(&format!("/api/users/{user}/invite"), json!({})).await.status.as_u16(), 403));
+        assert!(matches!(
+            person.client.post(&format!("/api/users/{user}/invite"), json!({})).await.status.as_u16(),
+            403
+        ));
         assert!(matches!(person.client.delete(&format!("/api/invitations/{invitation}")).await.status.as_u16(), 403));
     }
     b.admin.client.post(&format!("/api/users/{user}/invite"), json!({})).await.expect(404);
@@ -127,7 +135,9 @@ async fn only_admins_invite_and_only_into_their_tenant() {
 async fn an_invitation_that_makes_no_sense_is_refused_and_leaves_nothing() {
     let stack = Stack::platform().await;
     let t = stack.tenant().await;
-    for (field, value) in [("password", json!(PASSWORD)), ("is_active", json!(false)), ("send_invitation", json!("yes"))] {
+    for (field, value) in
+        [("password", json!(PASSWORD)), ("is_active", json!(false)), ("send_invitation", json!("yes"))]
+    {
         let mut body = newcomer();
         body[field] = value;
         let refused = t.admin.client.post("/api/users", body.clone()).await.expect(422);
@@ -145,7 +155,8 @@ async fn an_invitation_that_makes_no_sense_is_refused_and_leaves_nothing() {
     for query in ["status=open", "limit=0", "limit=201", "offset=-1", "tenant_id=acme"] {
         t.admin.client.get(&format!("/api/invitations?{query}")).await.expect(400);
     }
-    let waiting = format!("SELECT count(*) FROM email_outbox o JOIN users u ON u.id = o.user_id WHERE u.tenant_id = '{}'", t.id);
+    let waiting =
+        format!("SELECT count(*) FROM email_outbox o JOIN users u ON u.id = o.user_id WHERE u.tenant_id = '{}'", t.id);
     assert_eq!(stack.count(&waiting).await, 0);
 }
 
@@ -178,7 +189,10 @@ async fn a_link_dies_with_everything_that_ends_it() {
     stack.anonymous().post("/api/auth/forgot-password", json!({"email": email})).await.expect(200);
 
     let (made, token) = invited(&stack, &t).await;
-    let sql = format!("UPDATE invitations SET expires_at = now() - interval '1 second' WHERE user_id = '{}'", made["id"].as_str().unwrap());
+    let sql = format!(
+        "UPDATE invitations SET expires_at = now() - interval '1 second' WHERE user_id = '{}'",
+        made["id"].as_str().unwrap()
+    );
     stack.sql(&sql).await;
     dead(&token, "expired").await;
     assert_eq!(status(&made["invitation"]["id"]).await, "expired");
@@ -276,7 +290,8 @@ async fn a_forgotten_password_is_replaced_once_and_everybody_is_out() {
     me.put("/api/auth/password", json!({"current_password": OTHER, "new_password": PASSWORD})).await.expect(200);
     redeem(&stack, &late, OTHER).await.expect(404);
     forgot(&stack, email).await.expect(200);
-    let old = stack.mail.nth(email, 5).await.token();
+    assert!(stack.mail.nth(email, 5).await.subject.contains("password was changed"));
+    let old = stack.mail.nth(email, 6).await.token();
     stack.sql(&format!("UPDATE password_resets SET expires_at = now() WHERE user_id = '{}'", t.employee.user_id)).await;
     redeem(&stack, &old, OTHER).await.expect(404);
 }
@@ -294,7 +309,8 @@ async fn nobody_learns_who_has_an_account() {
         let started = Instant::now();
         let reply = forgot(&stack, email).await.expect(200);
         assert!(started.elapsed() >= Duration::from_millis(250), "{email}: {:?}", started.elapsed());
-        let shape: Vec<String> = reply.headers.keys().map(ToString::to_string).filter(|h| h != "x-request-id").collect();
+        let shape: Vec<String> =
+            reply.headers.keys().map(ToString::to_string).filter(|h| h != "x-request-id").collect();
         answers.push((reply.text.clone(), shape.len()));
     }
     assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "{answers:?}");

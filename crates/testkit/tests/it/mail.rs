@@ -4,11 +4,7 @@ use aisha_clients::mail::{Mail, Mailer};
 use aisha_config::Env;
 use aisha_db::{Db, DbConfig, RequestContext};
 use aisha_identity::{Credentials, reset};
-use aisha_testkit::{
-    MailServer, Stack,
-    database::address,
-    mail::Behaviour,
-};
+use aisha_testkit::{MailServer, Stack, database::address, mail::Behaviour};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -121,7 +117,10 @@ async fn a_server_that_is_down_gets_it_when_it_is_up() {
         assert!(Instant::now() < until, "the letter is still there");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    assert_eq!((status().await["email_status"].clone(), status().await["email_error"].clone()), (json!("sent"), json!(null)));
+    assert_eq!(
+        (status().await["email_status"].clone(), status().await["email_error"].clone()),
+        (json!("sent"), json!(null))
+    );
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(server.received().len(), 1);
 }
@@ -134,10 +133,8 @@ async fn a_refusal_for_good_is_told_to_the_admins() {
     let t = stack.tenant().await;
     t.admin.client.post(&format!("/api/users/{}/invite", t.employee.user_id), json!({})).await.expect(201);
     server.wait_attempts(1).await;
-    let audited = format!(
-        "SELECT count(*) FROM audit_log WHERE action = 'EMAIL_NOT_DELIVERED' AND tenant_id = '{}'",
-        t.id
-    );
+    let audited =
+        format!("SELECT count(*) FROM audit_log WHERE action = 'EMAIL_NOT_DELIVERED' AND tenant_id = '{}'", t.id);
     let until = Instant::now() + Duration::from_secs(10);
     while stack.count(&audited).await == 0 {
         assert!(Instant::now() < until, "it is not audited");
@@ -237,7 +234,9 @@ async fn what_nobody_can_send_is_given_up_after_three_days_and_said() {
     with_password(&stack, t.employee.user_id).await;
     commit_without_sending(&key, &t.employee.email).await;
     let user = t.employee.user_id;
-    stack.sql(&format!("UPDATE email_outbox SET created_at = now() - interval '4 days' WHERE user_id = '{user}'")).await;
+    stack
+        .sql(&format!("UPDATE email_outbox SET created_at = now() - interval '4 days' WHERE user_id = '{user}'"))
+        .await;
     // Its key is gone: any sender's housekeeping sees to it.
     let server = MailServer::start().await;
     let _other = sending(&server, &new_key()).await;
@@ -248,6 +247,7 @@ async fn what_nobody_can_send_is_given_up_after_three_days_and_said() {
     }
     let given_up = format!("SELECT count(*) FROM email_outbox WHERE failed_at IS NOT NULL AND user_id = '{user}'");
     assert_eq!(stack.count(&given_up).await, 1);
-    let audited = format!("SELECT count(*) FROM audit_log WHERE action = 'EMAIL_NOT_DELIVERED' AND tenant_id = '{}'", t.id);
+    let audited =
+        format!("SELECT count(*) FROM audit_log WHERE action = 'EMAIL_NOT_DELIVERED' AND tenant_id = '{}'", t.id);
     assert_eq!(stack.count(&audited).await, 1);
 }

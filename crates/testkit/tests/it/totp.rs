@@ -69,7 +69,10 @@ async fn signing_in_takes_a_code_and_no_code_twice() {
     assert_eq!(wrong.fields(), ["otp"]);
     let (device, codes) = enrolled(&me.client).await;
     assert_ne!(device.secret(), first.secret());
-    assert_eq!((status().await["enabled"].clone(), status().await["recovery_codes_left"].clone()), (json!(true), json!(10)));
+    assert_eq!(
+        (status().await["enabled"].clone(), status().await["recovery_codes_left"].clone()),
+        (json!(true), json!(10))
+    );
     me.client.post("/api/auth/totp/enrol", json!({})).await.expect(409);
     me.client.post("/api/auth/totp/verify", json!({"otp": device.code(0)})).await.expect(409);
 
@@ -155,7 +158,8 @@ async fn a_tenant_that_asks_for_it_gets_it() {
         with_password(&stack, person).await;
     }
     let (device, _) = enrolled(&t.manager.client).await;
-    let key = t.employee.client.post("/api/apikeys", json!({"name": "k", "permissions": ["*"]})).await.expect(201).data();
+    let key =
+        t.employee.client.post("/api/apikeys", json!({"name": "k", "permissions": ["*"]})).await.expect(201).data();
     let (path, asks) = (format!("/api/tenants/{}", t.id), |v: Value| json!({"settings": {"require_totp": v}}));
     for bad in [json!("true"), json!(1), json!(null)] {
         assert_eq!(t.admin.client.put(&path, asks(bad)).await.expect(422).fields(), ["settings.require_totp"]);

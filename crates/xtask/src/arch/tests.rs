@@ -14,9 +14,12 @@ fn package(name: &str, dependencies: &[&str]) -> Package {
 /// Every crate using all that it may.
 fn sound() -> Vec<Package> {
     let glue = ["aisha-auth", "aisha-cache", "aisha-config", "aisha-db", "aisha-kernel", "aisha-telemetry"];
-    let service =
-        [&glue[..], &["aisha-clients", "aisha-crm", "aisha-identity", "aisha-tenancy", "aisha-http", "aisha-bus"], &["actix-web"]]
-            .concat();
+    let service = [
+        &glue[..],
+        &["aisha-clients", "aisha-crm", "aisha-identity", "aisha-tenancy", "aisha-http", "aisha-bus"],
+        &["actix-web"],
+    ]
+    .concat();
     vec![
         package("aisha-kernel", &["serde", "uuid"]),
         package("aisha-auth", &["aisha-kernel"]),

@@ -195,7 +195,7 @@ pub async fn me(worker: Data<Worker>, caller: Caller) -> ApiResult {
     Ok(ok(user::myself(&worker.db, caller.identity()).await?))
 }
 
-/// Changes one's own password; all other sessions end.
+/// Changes one's own password; all other sessions end, and an e-mail says so.
 #[utoipa::path(put, path = "/api/auth/password", operation_id = "auth_password_update", tag = "auth",
     request_body = PasswordBody,
     responses((status = 200, description = "Changed", body = Success<Done>),
@@ -215,9 +215,11 @@ pub async fn change_password(
     // Guessing the current password is guessing a password, whoever holds the session.
     let attempt = counted(&worker, &request, "login", &me.user_id.to_string()).await?;
     let (body, cx) = (body.0, request_context(&request)?);
-    user::change_password(&worker.db, me, &body.current_password, &body.new_password, &cx).await?;
+    user::change_password(&worker.db, &worker.shared.credentials, me, &body.current_password, &body.new_password, &cx)
+        .await?;
     worker.limits.login_succeeded(&attempt).await;
     worker.shared.auth.forget_user(me.user_id.0);
+    worker.shared.mail_queued.notify_one();
     Ok(ok(Done { message: "Your password was changed." }))
 }
 

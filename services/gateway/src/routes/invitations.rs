@@ -14,9 +14,7 @@ use actix_web::{
     web::{self, Data, Path, Query, ServiceConfig},
 };
 use aisha_http::{ApiResult, body::Json, created, ok};
-use aisha_identity::invitation::{
-    self, Acceptance, InvitationPage, InvitationQuery, InvitationView, NewInvitation,
-};
+use aisha_identity::invitation::{self, Acceptance, InvitationPage, InvitationQuery, InvitationView, NewInvitation};
 use aisha_kernel::Error;
 use serde::Deserialize;
 use serde_json::Value;
