@@ -38,6 +38,13 @@ CREATE OR REPLACE FUNCTION handing_over() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, public
 AS $$ SELECT coalesce(current_setting('app.handing_over', true) = 'on', false) $$;
 
+-- Whether the caller runs the tenant: what nobody else sees (a private note) is open to it.
+CREATE OR REPLACE FUNCTION acts_as_admin() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, public
+AS $$
+    SELECT coalesce(nullif(current_setting('app.request', true), '')::jsonb ->> 'role' IN ('admin', 'superadmin'), false)
+$$;
+
 GRANT EXECUTE ON FUNCTION current_tenant_id(), current_user_id(), current_employee_id(), current_department(),
-    department_employee_ids(), handing_over()
+    department_employee_ids(), handing_over(), acts_as_admin()
     TO aisha_all, aisha_own, aisha_department, aisha_system, aisha_reporting, aisha_trigger, aisha_search;

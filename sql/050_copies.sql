@@ -1,6 +1,6 @@
 -- ============================================
 -- File: 050_copies.sql
--- Description: Denormalised copies (assigned_to_name, account_name, account_industry): set on write, kept up to date
+-- Description: Denormalised copies of assignee, account and contact: set on write, kept up to date
 -- Dependencies: 010_roles.sql; tables employees and accounts (migration records)
 -- ============================================
 --
@@ -70,6 +70,40 @@ BEGIN
 END
 $$;
 
+-- BEFORE INSERT or UPDATE, per row, when the contact is set or changes.
+CREATE OR REPLACE FUNCTION copy_contact() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
+AS $$
+DECLARE
+    contact record;
+BEGIN
+    SELECT c.first_name || ' ' || c.last_name AS name, c.email INTO contact FROM contacts c
+    WHERE c.tenant_id = NEW.tenant_id AND c.id = NEW.contact_id;
+    NEW.contact_name := contact.name;
+    NEW.contact_email := contact.email;
+    RETURN NEW;
+END
+$$;
+
+-- AFTER UPDATE on contacts, per statement. Argument: the table with the copies.
+CREATE OR REPLACE FUNCTION spread_contact() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM old_rows o JOIN new_rows n USING (tenant_id, id)
+                   WHERE (n.first_name, n.last_name, n.email) IS DISTINCT FROM (o.first_name, o.last_name, o.email)) THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format(
+        'UPDATE %I AS t SET contact_name = n.first_name || '' '' || n.last_name, contact_email = n.email
+         FROM new_rows n
+         WHERE t.tenant_id = n.tenant_id AND t.contact_id = n.id
+           AND (t.contact_name, t.contact_email) IS DISTINCT FROM (n.first_name || '' '' || n.last_name, n.email)',
+        TG_ARGV[0]);
+    RETURN NULL;
+END
+$$;
+
 -- For a migration, after tenant_table(): keeps tbl.assigned_to_name equal to the assignee's name.
 CREATE OR REPLACE FUNCTION copies_assignee(tbl regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, public
@@ -105,5 +139,24 @@ BEGIN
         EXECUTE FUNCTION spread_account(%L)', 'spread_to_' || plain, plain);
     EXECUTE format('GRANT SELECT (tenant_id, id, account_id, account_name, account_industry),
         UPDATE (account_name, account_industry) ON %s TO aisha_trigger', tbl);
+END
+$$;
+
+-- For a migration, after tenant_table(): keeps tbl.contact_name and tbl.contact_email equal to the contact's.
+CREATE OR REPLACE FUNCTION copies_contact(tbl regclass) RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog, public
+AS $$
+DECLARE
+    plain text := (SELECT relname FROM pg_class WHERE oid = tbl);
+BEGIN
+    EXECUTE format('CREATE OR REPLACE TRIGGER b_copy_contact_insert BEFORE INSERT ON %s FOR EACH ROW
+        WHEN (NEW.contact_id IS NOT NULL) EXECUTE FUNCTION copy_contact()', tbl);
+    EXECUTE format('CREATE OR REPLACE TRIGGER b_copy_contact_update BEFORE UPDATE OF contact_id ON %s FOR EACH ROW
+        WHEN (NEW.contact_id IS DISTINCT FROM OLD.contact_id) EXECUTE FUNCTION copy_contact()', tbl);
+    EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER UPDATE ON contacts
+        REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT
+        EXECUTE FUNCTION spread_contact(%L)', 'spread_to_' || plain, plain);
+    EXECUTE format('GRANT SELECT (tenant_id, id, contact_id, contact_name, contact_email),
+        UPDATE (contact_name, contact_email) ON %s TO aisha_trigger', tbl);
 END
 $$;

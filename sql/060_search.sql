@@ -12,20 +12,36 @@
 -- its own entrance, open only to the policy role with that scope; record_search() runs with the caller's rights and
 -- only picks the entrance. search_ids() and search_count(), which take the scope as an argument, are closed to all.
 
+DROP FUNCTION IF EXISTS search_scope(text);
+
+-- The columns that say whose a row is.
+CREATE OR REPLACE FUNCTION search_owners(tbl text) RETURNS text
+LANGUAGE sql STABLE SET search_path = pg_catalog, public
+AS $$
+    SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+    WHERE attrelid = format('public.%I', tbl)::regclass AND NOT attisdropped
+      AND attname IN ('assigned_to', 'created_by', 'related_assigned_to', 'related_created_by')
+$$;
+
 -- The WHERE clause of a search, with literals: the planner is to see real values.
-CREATE OR REPLACE FUNCTION search_scope(scope text) RETURNS text
+CREATE OR REPLACE FUNCTION search_scope(owners text, scope text) RETURNS text
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, public
 AS $$
+DECLARE
+    assignee text;
 BEGIN
     CASE scope
     WHEN 'all' THEN
         RETURN 'true';
     WHEN 'own' THEN
-        RETURN format('(assigned_to = %L::uuid OR created_by = %L::uuid)', current_employee_id(), current_user_id());
+        assignee := format('= %L::uuid', current_employee_id());
     WHEN 'department' THEN
-        RETURN format('(assigned_to = ANY (%L::uuid[]) OR created_by = %L::uuid)',
-                      department_employee_ids(), current_user_id());
+        assignee := format('= ANY (%L::uuid[])', department_employee_ids());
     END CASE;
+    RETURN '(' || (
+        SELECT string_agg(CASE WHEN owner LIKE '%assigned_to' THEN owner || ' ' || assignee
+                               ELSE format('%s = %L::uuid', owner, current_user_id()) END, ' OR ')
+        FROM unnest(string_to_array(owners, ', ')) AS owner) || ')';
 END
 $$;
 
@@ -59,7 +75,8 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public SE
 AS $$
 DECLARE
     live text := format('tenant_id = %L::uuid AND deleted_at IS NULL', current_tenant_id());
-    wanted text := search_scope(scope) || ' AND ' || search_words(words);
+    owners text := search_owners(tbl);
+    wanted text := search_scope(owners, scope) || ' AND ' || search_words(words);
     newest text := format('ORDER BY created_at DESC, id DESC LIMIT %s', max_rows);
     probed integer;
     found uuid[];
@@ -69,9 +86,9 @@ BEGIN
     END IF;
     FOREACH probed IN ARRAY '{1000,4000,16000}'::integer[] LOOP
         EXECUTE format(
-            'SELECT array(SELECT id FROM (SELECT id, created_at, assigned_to, created_by, search_text FROM public.%I
+            'SELECT array(SELECT id FROM (SELECT id, created_at, %s, search_text FROM public.%I
                                           WHERE %s ORDER BY created_at DESC, id DESC LIMIT %s) AS recent
-                          WHERE %s %s)', tbl, live, probed, wanted, newest) INTO found;
+                          WHERE %s %s)', owners, tbl, live, probed, wanted, newest) INTO found;
         IF cardinality(found) >= max_rows THEN
             RETURN QUERY SELECT unnest(found);
             RETURN;
@@ -89,16 +106,17 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, public SE
 AS $$
 DECLARE
     live text := format('tenant_id = %L::uuid AND deleted_at IS NULL', current_tenant_id());
-    wanted text := search_scope(scope) || ' AND ' || search_words(words);
+    owners text := search_owners(tbl);
+    wanted text := search_scope(owners, scope) || ' AND ' || search_words(words);
     probed integer;
     found integer;
 BEGIN
     FOREACH probed IN ARRAY '{1000,16000}'::integer[] LOOP
         EXECUTE format(
             'SELECT count(*)::integer
-             FROM (SELECT FROM (SELECT assigned_to, created_by, search_text FROM public.%I
+             FROM (SELECT FROM (SELECT %s, search_text FROM public.%I
                                 WHERE %s ORDER BY created_at DESC, id DESC LIMIT %s) AS recent
-                   WHERE %s LIMIT %s) AS hits', tbl, live, probed, wanted, cap) INTO found;
+                   WHERE %s LIMIT %s) AS hits', owners, tbl, live, probed, wanted, cap) INTO found;
         IF found >= cap THEN
             RETURN found;
         END IF;
@@ -171,7 +189,7 @@ BEGIN
 END
 $$;
 
--- For a migration, after tenant_table(tbl, 'owned', …): tbl has search_text, a stored lower-case column.
+-- For a migration, after tenant_table(tbl, 'owned' or 'attached', …): tbl has search_text, a stored lower-case column.
 CREATE OR REPLACE FUNCTION searchable_table(tbl regclass) RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, public
 AS $$
@@ -187,7 +205,7 @@ $$;
 
 GRANT EXECUTE ON FUNCTION record_search(text, text[], timestamptz, uuid, integer),
     record_search_count(text, text[], integer) TO aisha_all, aisha_own, aisha_department, aisha_system;
-GRANT EXECUTE ON FUNCTION search_scope(text), search_words(text[]), anywhere(text) TO aisha_search;
+GRANT EXECUTE ON FUNCTION search_owners(text), search_scope(text, text), search_words(text[]), anywhere(text) TO aisha_search;
 GRANT EXECUTE ON FUNCTION search_all(text, text[], timestamptz, uuid, integer),
     search_count_all(text, text[], integer) TO aisha_all, aisha_system;
 GRANT EXECUTE ON FUNCTION search_own(text, text[], timestamptz, uuid, integer),

@@ -53,7 +53,7 @@ DECLARE
                                 WHERE attrelid = tbl AND attgenerated = 's' AND NOT attisdropped), '{}');
     internal text[] := coalesce((SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
                                  WHERE attrelid = tbl AND attnum > 0 AND NOT attisdropped
-                                   AND (attname IN ('search_text', 'name_key') OR attname LIKE '%\_minor')), '{}');
+                                   AND (attname IN ('search_text', 'name_key', 'legacy_key') OR attname LIKE '%\_minor')), '{}');
     unaudited text[] := secret || internal || '{version,updated_at}';
     unpublished text[] := secret || internal || hidden || '{version,import_id,deleted_at,deleted_by}';
     arguments text := format('%L, %L, %L, %L, %L', entity, tenant_column, unaudited, unpublished, quiet);
@@ -72,12 +72,13 @@ $$;
 
 -- The one call for a table of a tenant's data. Scopes:
 --   owned     has assigned_to and created_by: aisha_own and aisha_department see their part, the others all
+--   attached  owned, and belongs to another record (055_related.sql): seen with that record as well
 --   created   aisha_own and aisha_department see what the caller created, the others all
 --   personal  aisha_own and aisha_department see the rows of the caller (user_id), the others all
 --   private   every role but aisha_system sees the rows of the caller only (user_id)
 --   tenant    every role sees every row
 -- All of them within the current tenant, aisha_system too. What a role writes must stay in the tenant, and for created,
--- personal and private also in its scope; an owned record may leave it. entity null: neither audit nor events.
+-- personal and private also in its scope; an owned or attached record may leave it. entity null: neither audit nor events.
 CREATE OR REPLACE FUNCTION tenant_table(tbl regclass, scope text, entity text DEFAULT '', secret text[] DEFAULT '{}',
                                         hidden text[] DEFAULT '{}', quiet text[] DEFAULT '{}') RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, public
@@ -98,6 +99,14 @@ BEGIN
             OR created_by = (SELECT current_user_id()) OR (SELECT handing_over()))';
         department_rows := tenant || ' AND (assigned_to = ANY ((SELECT department_employee_ids())::uuid[])
             OR created_by = (SELECT current_user_id()) OR (SELECT handing_over()))';
+    WHEN 'attached' THEN
+        own_rows := tenant || ' AND (assigned_to = (SELECT current_employee_id())
+            OR created_by = (SELECT current_user_id()) OR related_assigned_to = (SELECT current_employee_id())
+            OR related_created_by = (SELECT current_user_id()) OR (SELECT handing_over()))';
+        department_rows := tenant || ' AND (assigned_to = ANY ((SELECT department_employee_ids())::uuid[])
+            OR created_by = (SELECT current_user_id())
+            OR related_assigned_to = ANY ((SELECT department_employee_ids())::uuid[])
+            OR related_created_by = (SELECT current_user_id()) OR (SELECT handing_over()))';
     WHEN 'created' THEN
         own_rows := tenant || ' AND created_by = (SELECT current_user_id())';
         department_rows := own_rows;
@@ -143,9 +152,16 @@ BEGIN
     IF entity IS NOT NULL THEN
         PERFORM audited_table(tbl, entity, secret, hidden, quiet);
     END IF;
-    IF scope = 'owned' THEN
+    IF scope = 'attached' THEN
+        EXECUTE format('CREATE OR REPLACE TRIGGER a_begin_hand_over BEFORE UPDATE OF assigned_to, related_id ON %s
+            FOR EACH ROW WHEN ((NEW.assigned_to, NEW.related_id) IS DISTINCT FROM (OLD.assigned_to, OLD.related_id))
+            EXECUTE FUNCTION begin_hand_over()', tbl);
+        PERFORM attached_table(tbl);
+    ELSIF scope = 'owned' THEN
         EXECUTE format('CREATE OR REPLACE TRIGGER a_begin_hand_over BEFORE UPDATE OF assigned_to ON %s FOR EACH ROW
             WHEN (NEW.assigned_to IS DISTINCT FROM OLD.assigned_to) EXECUTE FUNCTION begin_hand_over()', tbl);
+    END IF;
+    IF scope IN ('owned', 'attached') THEN
         EXECUTE format('CREATE OR REPLACE TRIGGER end_hand_over AFTER UPDATE ON %s
             FOR EACH STATEMENT EXECUTE FUNCTION end_hand_over()', tbl);
         EXECUTE format('CREATE INDEX IF NOT EXISTS %I ON %s (tenant_id, created_at DESC, id DESC)

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 record! {
     /// A company.
-    Account { name: "account", plural: "accounts", table: "accounts", owned: true, key: "name" => "name_key" }
+    Account { name: "account", plural: "accounts", table: "accounts", scope: Owned, key: "name" => "name_key" }
     /// Name; unique among the tenant's live accounts, in any case.
     name: String = text(200).required();
     /// What the company is to us.

@@ -1,12 +1,12 @@
 //! Business development sources: companies from lists and registers, before anybody has talked to them.
 
-use aisha_db::record;
+use aisha_db::{Timestamp, record};
 use time::Date;
 use uuid::Uuid;
 
 record! {
     /// A company that may become a lead or an account.
-    BizdevSource { name: "bizdev_source", plural: "bizdevsources", table: "bizdev_sources", owned: true,
+    BizdevSource { name: "bizdev_source", plural: "bizdevsources", table: "bizdev_sources", scope: Owned,
                    key: "company_name" => "company_key" }
     /// Name of the company.
     company_name: String = text(200).required().aliases(&["source_name"]);
@@ -53,6 +53,18 @@ record! {
         choice(&["active", "suspended", "revoked", "expired", "unknown", "not_required"]);
     /// Day on which the licence ends.
     license_expiry_date: Option<Date> = date();
+    /// The account it was promoted to.
+    account_id: Option<Uuid> = reference("accounts").read_only();
+    /// Name of that account.
+    account_name: Option<String> = text(200).read_only();
+    /// The contact it was promoted to.
+    contact_id: Option<Uuid> = reference("contacts").read_only();
+    /// Leads that came of it.
+    lead_ids: Vec<String> = tags();
+    /// When it was promoted.
+    promoted_at: Option<Timestamp> = timestamp().read_only();
+    /// When it was archived.
+    archived_at: Option<Timestamp> = timestamp().read_only();
     /// Anything worth knowing.
     notes: Option<String> = text(20_000);
     /// Tags.

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 record! {
     /// A person, possibly of an account.
-    Contact { name: "contact", plural: "contacts", table: "contacts", owned: true, key: "email" => "email" }
+    Contact { name: "contact", plural: "contacts", table: "contacts", scope: Owned, key: "email" => "email" }
     /// Given name.
     first_name: String = text(200).required();
     /// Family name.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 record! {
     /// A person who works for the tenant, with or without a user account.
-    Employee { name: "employee", plural: "employees", table: "employees", owned: false, key: "email" => "email" }
+    Employee { name: "employee", plural: "employees", table: "employees", scope: Tenant, key: "email" => "email" }
     /// Given name.
     first_name: String = text(200).required();
     /// Family name.

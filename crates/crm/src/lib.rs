@@ -4,21 +4,34 @@
 //! deleting one (`ops`). Does not belong here: HTTP, and anything that the generic record path does for every record.
 
 pub mod account;
+pub mod activity;
 pub mod bizdev_source;
+pub mod cash_flow;
 pub mod contact;
 pub mod employee;
+pub mod lead;
+pub mod note;
+pub mod opportunity;
 pub mod ops;
 
 pub use account::Account;
+pub use activity::Activity;
 pub use bizdev_source::BizdevSource;
+pub use cash_flow::CashFlow;
 pub use contact::Contact;
 pub use employee::Employee;
+pub use lead::Lead;
+pub use note::Note;
+pub use opportunity::Opportunity;
 
 /// The list of record types. Routes, documentation, import, export and the isolation tests are made from it:
 /// `records!(callback)` calls `callback! { Account, … }`.
 #[macro_export]
 macro_rules! records {
     ($callback:ident) => {
-        $callback! { $crate::Account, $crate::BizdevSource, $crate::Contact, $crate::Employee }
+        $callback! {
+            $crate::Account, $crate::Activity, $crate::BizdevSource, $crate::CashFlow, $crate::Contact, $crate::Employee,
+            $crate::Lead, $crate::Note, $crate::Opportunity
+        }
     };
 }

@@ -21,7 +21,11 @@ pub fn from_diesel(e: Diesel) -> Error {
                         .because(e)
                 }
                 Kind::ForeignKeyViolation => Error::invalid(field, "refers to nothing that you may use").because(e),
-                Kind::CheckViolation => Error::invalid(field, "is not an accepted value").because(e),
+                Kind::CheckViolation => {
+                    // The rules of sql/ say in a hint what would be accepted.
+                    let message = info.hint().unwrap_or("is not an accepted value").to_owned();
+                    Error::invalid(field, message).because(e)
+                }
                 Kind::NotNullViolation => {
                     Error::invalid(info.column_name().unwrap_or("unknown").to_owned(), "is required").because(e)
                 }

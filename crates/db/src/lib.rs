@@ -15,7 +15,7 @@ pub mod sql;
 pub mod tx;
 
 pub use pool::DbConfig;
-pub use row::{Column, Decoded, Json, PgRow};
+pub use row::{Column, Decoded, Json, PgRow, Timestamp};
 pub use settings::{RequestContext, SystemReason};
 pub use sql::{Bind, Sql};
 pub use tx::{Db, SystemTx, TenantTx};

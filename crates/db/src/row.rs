@@ -84,6 +84,7 @@ columns! {
     i64 => BigInt, |v| Some(v.to_string());
     bool => Bool, |v| Some(v.to_string());
     OffsetDateTime => Timestamptz, |v| v.format(&Rfc3339).ok();
+    Timestamp => Timestamptz, |v| v.0.format(&Rfc3339).ok();
     Date => SqlDate, |v| Some(v.to_string());
     Vec<u8> => Bytea, |_v| None;
     Vec<String> => Array<Text>, |_v| None;
@@ -105,6 +106,22 @@ impl Column for Option<Money> {
     }
     fn cursor_text(&self) -> Option<String> {
         self.as_ref().and_then(Column::cursor_text)
+    }
+}
+
+/// An instant of a record, shown as RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timestamp(pub OffsetDateTime);
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        time::serde::rfc3339::serialize(&self.0, s)
+    }
+}
+
+impl FromSql<Timestamptz, Pg> for Timestamp {
+    fn from_sql(value: PgValue<'_>) -> deserialize::Result<Self> {
+        <OffsetDateTime as FromSql<Timestamptz, Pg>>::from_sql(value).map(Self)
     }
 }
 

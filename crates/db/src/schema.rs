@@ -46,6 +46,53 @@ diesel::table! {
 }
 
 diesel::table! {
+    activities (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        #[sql_name = "type"]
+        type_ -> Text,
+        subject -> Text,
+        description -> Nullable<Text>,
+        status -> Text,
+        priority -> Text,
+        due_date -> Nullable<Date>,
+        due_time -> Nullable<Text>,
+        timezone -> Nullable<Text>,
+        due_at -> Nullable<Timestamptz>,
+        completed_at -> Nullable<Timestamptz>,
+        duration -> Nullable<Int4>,
+        related_type -> Nullable<Text>,
+        related_id -> Nullable<Uuid>,
+        related_name -> Nullable<Text>,
+        related_email -> Nullable<Text>,
+        related_assigned_to -> Nullable<Uuid>,
+        related_created_by -> Nullable<Uuid>,
+        outcome -> Nullable<Text>,
+        location -> Nullable<Text>,
+        call_sid -> Nullable<Text>,
+        ai_call_config -> Jsonb,
+        ai_email_config -> Jsonb,
+        execution_log -> Jsonb,
+        tags -> Array<Text>,
+        legacy_id -> Nullable<Text>,
+        legacy_key -> Nullable<Text>,
+        is_test_data -> Bool,
+        metadata -> Jsonb,
+        custom_fields -> Jsonb,
+        assigned_to -> Nullable<Uuid>,
+        assigned_to_name -> Nullable<Text>,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        deleted_at -> Nullable<Timestamptz>,
+        deleted_by -> Nullable<Uuid>,
+        version -> Int4,
+        import_id -> Nullable<Uuid>,
+        search_text -> Text,
+    }
+}
+
+diesel::table! {
     api_key (tenant_id, id) {
         tenant_id -> Uuid,
         id -> Uuid,
@@ -114,6 +161,62 @@ diesel::table! {
         license_expiry_date -> Nullable<Date>,
         notes -> Nullable<Text>,
         tags -> Array<Text>,
+        is_test_data -> Bool,
+        metadata -> Jsonb,
+        custom_fields -> Jsonb,
+        assigned_to -> Nullable<Uuid>,
+        assigned_to_name -> Nullable<Text>,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        deleted_at -> Nullable<Timestamptz>,
+        deleted_by -> Nullable<Uuid>,
+        version -> Int4,
+        import_id -> Nullable<Uuid>,
+        search_text -> Text,
+        account_id -> Nullable<Uuid>,
+        account_name -> Nullable<Text>,
+        account_industry -> Nullable<Text>,
+        contact_id -> Nullable<Uuid>,
+        lead_ids -> Array<Text>,
+        promoted_at -> Nullable<Timestamptz>,
+        archived_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    cash_flow (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        transaction_type -> Text,
+        category -> Text,
+        amount -> Numeric,
+        amount_minor -> Int8,
+        transaction_date -> Date,
+        description -> Nullable<Text>,
+        vendor_client -> Nullable<Text>,
+        account_id -> Nullable<Uuid>,
+        account_name -> Nullable<Text>,
+        account_industry -> Nullable<Text>,
+        opportunity_id -> Nullable<Uuid>,
+        is_recurring -> Bool,
+        recurrence_pattern -> Nullable<Text>,
+        status -> Text,
+        entry_method -> Text,
+        is_editable -> Bool,
+        adjustment_reason -> Nullable<Text>,
+        original_amount -> Nullable<Numeric>,
+        original_amount_minor -> Nullable<Int8>,
+        tax_category -> Text,
+        payment_method -> Nullable<Text>,
+        invoice_number -> Nullable<Text>,
+        receipt_url -> Nullable<Text>,
+        notes -> Nullable<Text>,
+        tags -> Array<Text>,
+        ai_suggested_tags -> Array<Text>,
+        processed_by_ai -> Bool,
+        legacy_id -> Nullable<Text>,
+        legacy_key -> Nullable<Text>,
         is_test_data -> Bool,
         metadata -> Jsonb,
         custom_fields -> Jsonb,
@@ -197,24 +300,6 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         version -> Int4,
-    }
-}
-
-diesel::table! {
-    email_outbox (id) {
-        id -> Uuid,
-        user_id -> Uuid,
-        kind -> Text,
-        sealed -> Nullable<Bytea>,
-        key_id -> Text,
-        attempts -> Int4,
-        due_at -> Timestamptz,
-        lease -> Nullable<Uuid>,
-        leased_until -> Nullable<Timestamptz>,
-        sent_at -> Nullable<Timestamptz>,
-        failed_at -> Nullable<Timestamptz>,
-        error -> Nullable<Text>,
-        created_at -> Timestamptz,
     }
 }
 
@@ -320,17 +405,57 @@ diesel::table! {
 }
 
 diesel::table! {
-    invitations (id) {
+    leads (tenant_id, id) {
+        tenant_id -> Uuid,
         id -> Uuid,
-        user_id -> Uuid,
-        email -> Text,
-        token_hash -> Bytea,
-        email_id -> Nullable<Uuid>,
+        first_name -> Text,
+        last_name -> Text,
+        email -> Nullable<Text>,
+        phone -> Nullable<Text>,
+        phone_e164 -> Nullable<Text>,
+        do_not_call -> Bool,
+        do_not_text -> Bool,
+        company -> Nullable<Text>,
+        job_title -> Nullable<Text>,
+        account_id -> Nullable<Uuid>,
+        account_name -> Nullable<Text>,
+        account_industry -> Nullable<Text>,
+        source -> Nullable<Text>,
+        status -> Text,
+        score -> Nullable<Int4>,
+        score_reason -> Nullable<Text>,
+        ai_action -> Text,
+        last_contacted -> Nullable<Date>,
+        next_action -> Nullable<Text>,
+        activity_metadata -> Jsonb,
+        estimated_value -> Nullable<Numeric>,
+        estimated_value_minor -> Nullable<Int8>,
+        converted_at -> Nullable<Timestamptz>,
+        converted_contact_id -> Nullable<Uuid>,
+        converted_account_id -> Nullable<Uuid>,
+        converted_opportunity_id -> Nullable<Uuid>,
+        address_1 -> Nullable<Text>,
+        address_2 -> Nullable<Text>,
+        city -> Nullable<Text>,
+        state -> Nullable<Text>,
+        zip -> Nullable<Text>,
+        country -> Nullable<Text>,
+        notes -> Nullable<Text>,
+        tags -> Array<Text>,
+        legacy_id -> Nullable<Text>,
+        is_test_data -> Bool,
+        metadata -> Jsonb,
+        custom_fields -> Jsonb,
+        assigned_to -> Nullable<Uuid>,
+        assigned_to_name -> Nullable<Text>,
         created_by -> Nullable<Uuid>,
         created_at -> Timestamptz,
-        expires_at -> Timestamptz,
-        accepted_at -> Nullable<Timestamptz>,
-        revoked_at -> Nullable<Timestamptz>,
+        updated_at -> Timestamptz,
+        deleted_at -> Nullable<Timestamptz>,
+        deleted_by -> Nullable<Uuid>,
+        version -> Int4,
+        import_id -> Nullable<Uuid>,
+        search_text -> Text,
     }
 }
 
@@ -349,15 +474,98 @@ diesel::table! {
 }
 
 diesel::table! {
-    password_resets (id) {
+    notes (tenant_id, id) {
+        tenant_id -> Uuid,
         id -> Uuid,
-        user_id -> Uuid,
-        email -> Text,
-        token_hash -> Bytea,
+        title -> Nullable<Text>,
+        content -> Text,
+        #[sql_name = "type"]
+        type_ -> Text,
+        is_private -> Bool,
+        related_type -> Nullable<Text>,
+        related_id -> Nullable<Uuid>,
+        related_name -> Nullable<Text>,
+        related_email -> Nullable<Text>,
+        related_assigned_to -> Nullable<Uuid>,
+        related_created_by -> Nullable<Uuid>,
+        tags -> Array<Text>,
+        legacy_id -> Nullable<Text>,
+        legacy_key -> Nullable<Text>,
+        is_test_data -> Bool,
+        metadata -> Jsonb,
+        custom_fields -> Jsonb,
+        assigned_to -> Nullable<Uuid>,
+        assigned_to_name -> Nullable<Text>,
         created_by -> Nullable<Uuid>,
         created_at -> Timestamptz,
-        expires_at -> Timestamptz,
-        used_at -> Nullable<Timestamptz>,
+        updated_at -> Timestamptz,
+        deleted_at -> Nullable<Timestamptz>,
+        deleted_by -> Nullable<Uuid>,
+        version -> Int4,
+        import_id -> Nullable<Uuid>,
+        search_text -> Text,
+    }
+}
+
+diesel::table! {
+    opportunities (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        name -> Text,
+        account_id -> Nullable<Uuid>,
+        account_name -> Nullable<Text>,
+        account_industry -> Nullable<Text>,
+        contact_id -> Nullable<Uuid>,
+        contact_name -> Nullable<Text>,
+        contact_email -> Nullable<Text>,
+        lead_id -> Nullable<Uuid>,
+        stage -> Text,
+        outcome -> Text,
+        stage_changed_at -> Timestamptz,
+        closed_at -> Nullable<Timestamptz>,
+        lost_reason -> Nullable<Text>,
+        amount -> Nullable<Numeric>,
+        amount_minor -> Nullable<Int8>,
+        probability -> Nullable<Int4>,
+        close_date -> Nullable<Date>,
+        lead_source -> Nullable<Text>,
+        #[sql_name = "type"]
+        type_ -> Nullable<Text>,
+        description -> Nullable<Text>,
+        next_step -> Nullable<Text>,
+        competitor -> Nullable<Text>,
+        tags -> Array<Text>,
+        legacy_id -> Nullable<Text>,
+        legacy_key -> Nullable<Text>,
+        is_test_data -> Bool,
+        metadata -> Jsonb,
+        custom_fields -> Jsonb,
+        assigned_to -> Nullable<Uuid>,
+        assigned_to_name -> Nullable<Text>,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        deleted_at -> Nullable<Timestamptz>,
+        deleted_by -> Nullable<Uuid>,
+        version -> Int4,
+        import_id -> Nullable<Uuid>,
+        search_text -> Text,
+    }
+}
+
+diesel::table! {
+    opportunity_stage_history (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        opportunity_id -> Uuid,
+        from_stage -> Nullable<Text>,
+        to_stage -> Text,
+        outcome -> Text,
+        amount -> Nullable<Numeric>,
+        probability -> Nullable<Int4>,
+        changed_by -> Nullable<Uuid>,
+        changed_at -> Timestamptz,
+        seconds_in_previous -> Nullable<Int8>,
     }
 }
 
@@ -408,26 +616,6 @@ diesel::table! {
 }
 
 diesel::table! {
-    totp_recovery_codes (user_id, code_hash) {
-        user_id -> Uuid,
-        code_hash -> Bytea,
-        used_at -> Nullable<Timestamptz>,
-    }
-}
-
-diesel::table! {
-    user_totp (user_id) {
-        user_id -> Uuid,
-        secret_sealed -> Bytea,
-        confirmed_at -> Nullable<Timestamptz>,
-        last_step -> Int8,
-        failures -> Int4,
-        last_failure_at -> Nullable<Timestamptz>,
-        created_at -> Timestamptz,
-    }
-}
-
-diesel::table! {
     users (id) {
         id -> Uuid,
         tenant_id -> Nullable<Uuid>,
@@ -455,23 +643,24 @@ diesel::table! {
 
 diesel::allow_tables_to_appear_in_same_query! {
     accounts,
+    activities,
     api_key,
     audit_log,
     bizdev_sources,
+    cash_flow,
     contacts,
     custom_fields,
-    email_outbox,
     employees,
     event_outbox,
     idempotency_key,
     import_log,
     import_row,
-    invitations,
+    leads,
     module_settings,
-    password_resets,
+    notes,
+    opportunities,
+    opportunity_stage_history,
     sessions,
     tenant,
-    totp_recovery_codes,
-    user_totp,
     users,
 }

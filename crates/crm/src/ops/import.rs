@@ -9,11 +9,11 @@ use aisha_db::{
     Bind, Db, RequestContext, Sql, TenantTx,
     record::{
         Changes, Record,
-        bulk::{custom_required, insert_many, references_resolve, rows_checked},
+        bulk::{custom_required, insert_each, references_resolve, rows_checked},
         custom,
     },
 };
-use aisha_kernel::{Error, FieldError, new_id};
+use aisha_kernel::{Error, ErrorCode, FieldError, new_id};
 use plan::Plan;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -252,17 +252,18 @@ impl Import {
                 }
             }
             let (numbers, rows): (Vec<u64>, Vec<_>) = fresh.into_iter().unzip();
-            for (number, id) in numbers.into_iter().zip(insert_many::<R>(tx, rows, Some(self.id)).await?) {
+            for (number, id) in numbers.into_iter().zip(insert_each::<R>(tx, rows, Some(self.id)).await?) {
                 match (id, self.request.on_duplicate) {
-                    (Some(_), _) => tally.created += 1,
-                    (None, OnDuplicate::Create) => failed.push(RowError {
+                    (Ok(Some(_)), _) => tally.created += 1,
+                    (Err(errors), _) => failed.push(RowError { row_number: number, errors }),
+                    (Ok(None), OnDuplicate::Create) => failed.push(RowError {
                         row_number: number,
                         errors: vec![FieldError::new(R::DEF.key.0, "is already taken by another record")],
                     }),
-                    (None, _) => tally.skipped += 1,
+                    (Ok(None), _) => tally.skipped += 1,
                 }
             }
-            tally.updated += self.update_many::<R>(tx, updates).await?;
+            tally.updated += self.update_each::<R>(tx, updates, &mut failed).await?;
             tally.failed += i64::try_from(failed.len()).unwrap_or_default();
             if dry_run {
                 // What would have happened is known; nothing of it may stay.
@@ -277,6 +278,39 @@ impl Import {
             seen.extend(keys.into_iter().flatten());
         }
         Ok(Done { tally, failed })
+    }
+
+    /// [`Import::update_many`], but a row that the database refuses gets its own error: the rows are halved until the bad
+    /// ones stand alone.
+    async fn update_each<R: Record>(
+        &self,
+        tx: &mut TenantTx,
+        updates: Vec<(u64, Uuid, Map<String, Value>)>,
+        failed: &mut Vec<RowError>,
+    ) -> Result<i64, Error> {
+        let mut updated = 0;
+        let mut left = vec![updates];
+        while let Some(mut updates) = left.pop() {
+            let Some(row_number) = updates.first().map(|(number, ..)| *number) else { continue };
+            tx.rows(Sql::new("SAVEPOINT update_each")).await?;
+            match self.update_many::<R>(tx, updates.clone()).await {
+                Ok(n) => {
+                    tx.rows(Sql::new("RELEASE SAVEPOINT update_each")).await?;
+                    updated += n;
+                }
+                Err(e) if matches!(e.code, ErrorCode::ValidationFailed | ErrorCode::Conflict) => {
+                    tx.rows(Sql::new("ROLLBACK TO SAVEPOINT update_each")).await?;
+                    if updates.len() == 1 {
+                        failed.push(RowError { row_number, errors: e.details });
+                    } else {
+                        let second = updates.split_off(updates.len() / 2);
+                        left.extend([second, updates]);
+                    }
+                }
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(updated)
     }
 
     /// Writes rows into the records they name, keeping what was there for the undo.

@@ -12,7 +12,7 @@ use crate::{
     sql::{Bind, Sql},
     tx::TenantTx,
 };
-use aisha_kernel::{Error, FieldError, new_id};
+use aisha_kernel::{Error, ErrorCode, FieldError, new_id};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -153,6 +153,43 @@ pub async fn insert_many<R: Record>(
     let inserted: HashSet<Uuid> =
         tx.rows(sql).await?.iter().map(|r| r.get(0)).collect::<Result<_, _>>().map_err(Error::internal)?;
     Ok(ids.into_iter().map(|id| inserted.contains(&id).then_some(id)).collect())
+}
+
+/// [`insert_many`], but a row that the database refuses (a stage that the tenant does not have, a link to nothing) gets its
+/// own error and leaves the others alone: the rows are halved until the bad ones stand alone.
+///
+/// # Errors
+/// 403 when read-only, 503 when the database is away.
+pub async fn insert_each<R: Record>(
+    tx: &mut TenantTx,
+    rows: Vec<Map<String, Value>>,
+    import_id: Option<Uuid>,
+) -> Result<Vec<Outcome<Option<Uuid>>>, Error> {
+    let mut results = Vec::with_capacity(rows.len());
+    let mut left = vec![rows];
+    while let Some(mut rows) = left.pop() {
+        if rows.is_empty() {
+            continue;
+        }
+        tx.rows(Sql::new("SAVEPOINT insert_each")).await?;
+        match insert_many::<R>(tx, rows.clone(), import_id).await {
+            Ok(ids) => {
+                tx.rows(Sql::new("RELEASE SAVEPOINT insert_each")).await?;
+                results.extend(ids.into_iter().map(Ok));
+            }
+            Err(e) if e.code == ErrorCode::ValidationFailed => {
+                tx.rows(Sql::new("ROLLBACK TO SAVEPOINT insert_each")).await?;
+                if rows.len() == 1 {
+                    results.push(Err(e.details));
+                } else {
+                    let second = rows.split_off(rows.len() / 2);
+                    left.extend([second, rows]);
+                }
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(results)
 }
 
 /// Moves live records to the trash; returns those that were there.

@@ -115,6 +115,10 @@ impl Changes {
                 _ => Err(FieldError::new(field.name, "must have a value")),
             };
         }
+        // What is shown but not stored leaves the stored value as it is.
+        if field.state.is_some_and(|s| v.as_str() == Some(s.value)) {
+            return Ok(());
+        }
         let parsed = value::parse(field, v)?;
         self.put(field, parsed);
         Ok(())

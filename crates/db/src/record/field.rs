@@ -23,6 +23,8 @@ pub enum Kind {
     Date,
     /// An instant.
     Timestamp,
+    /// A time of day, `09:30`.
+    Time,
     /// An id that refers to nothing we check.
     Uuid,
     /// A live, visible row of another table of the tenant.
@@ -33,6 +35,8 @@ pub enum Kind {
     Tags,
     /// A JSON object.
     Json,
+    /// A JSON array.
+    JsonList,
 }
 
 /// One field of a record type.
@@ -52,6 +56,17 @@ pub struct Field {
     pub default: Option<&'static str>,
     /// Other names accepted on input.
     pub aliases: &'static [&'static str],
+    /// A state that follows from other columns and is shown in place of the stored value: see [`Field::state`].
+    pub state: Option<State>,
+}
+
+/// A computed value of a choice. Clients read it and filter by it; sent back, it leaves the field as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// The value that is shown.
+    pub value: &'static str,
+    /// When: a condition over the columns.
+    pub when: &'static str,
 }
 
 /// `r#type` is `type` everywhere but in Rust.
@@ -64,7 +79,7 @@ pub const fn plain(name: &'static str) -> &'static str {
 }
 
 const fn field(kind: Kind) -> Field {
-    Field { name: "", doc: "", kind, required: false, read_only: false, default: None, aliases: &[] }
+    Field { name: "", doc: "", kind, required: false, read_only: false, default: None, aliases: &[], state: None }
 }
 
 impl Field {
@@ -96,6 +111,13 @@ impl Field {
         self
     }
 
+    /// Is shown as `value` while the SQL condition `when` holds.
+    #[must_use]
+    pub const fn state(mut self, value: &'static str, when: &'static str) -> Self {
+        self.state = Some(State { value, when });
+        self
+    }
+
     /// Used by [`crate::record!`].
     #[must_use]
     pub const fn named(mut self, name: &'static str, doc: &'static str) -> Self {
@@ -110,11 +132,12 @@ impl Field {
         !self.required && self.default.is_none()
     }
 
-    /// The column that is selected for it.
+    /// What is selected for it.
     #[must_use]
     pub fn selected(&self) -> String {
-        match self.kind {
-            Kind::Money => format!("{}_minor", self.name),
+        match (self.kind, self.state) {
+            (Kind::Money, _) => format!("{}_minor", self.name),
+            (_, Some(State { value, when })) => format!("CASE WHEN {when} THEN '{value}' ELSE {} END", self.name),
             _ => self.name.to_owned(),
         }
     }
@@ -123,7 +146,7 @@ impl Field {
     #[must_use]
     pub const fn sql_type(&self) -> &'static str {
         match self.kind {
-            Kind::Text(_) | Kind::Choice(_) | Kind::Email | Kind::Phone(_) | Kind::Url => "text",
+            Kind::Text(_) | Kind::Choice(_) | Kind::Email | Kind::Phone(_) | Kind::Url | Kind::Time => "text",
             Kind::Integer(..) => "integer",
             Kind::Money => "numeric",
             Kind::Bool => "boolean",
@@ -131,14 +154,14 @@ impl Field {
             Kind::Timestamp => "timestamptz",
             Kind::Uuid | Kind::Reference(_) | Kind::Employee => "uuid",
             Kind::Tags => "text[]",
-            Kind::Json => "jsonb",
+            Kind::Json | Kind::JsonList => "jsonb",
         }
     }
 
     /// Whether a list can be ordered by it.
     #[must_use]
     pub const fn sortable(&self) -> bool {
-        !matches!(self.kind, Kind::Tags | Kind::Json)
+        !matches!(self.kind, Kind::Tags | Kind::Json | Kind::JsonList)
     }
 }
 
@@ -196,6 +219,18 @@ pub const fn date() -> Field {
     field(Kind::Date)
 }
 
+/// A time of day.
+#[must_use]
+pub const fn time_of_day() -> Field {
+    field(Kind::Time)
+}
+
+/// An instant.
+#[must_use]
+pub const fn timestamp() -> Field {
+    field(Kind::Timestamp)
+}
+
 /// A reference to another table of the tenant.
 #[must_use]
 pub const fn reference(table: &'static str) -> Field {
@@ -218,6 +253,18 @@ pub const fn tags() -> Field {
 #[must_use]
 pub const fn json() -> Field {
     field(Kind::Json).default("{}")
+}
+
+/// A JSON array.
+#[must_use]
+pub const fn json_list() -> Field {
+    field(Kind::JsonList).default("[]")
+}
+
+/// An id of a row whose type stands in another field; the database checks it.
+#[must_use]
+pub const fn id() -> Field {
+    field(Kind::Uuid)
 }
 
 /// Fields that every record has; the first two come before its own.

@@ -7,7 +7,7 @@ mod sql;
 
 use super::{
     RecordDef,
-    field::{Field, Kind},
+    field::{Field, Kind, State},
     value::{self, Parsed},
 };
 use crate::sql::Bind;
@@ -37,8 +37,12 @@ pub enum Filter {
 pub enum Target {
     /// A column, by its name.
     Column(&'static str),
+    /// A column with a list of words.
+    List(&'static str),
     /// A custom field, by its key.
     Custom(String),
+    /// A column that is shown in a computed state.
+    State(&'static str, State),
 }
 
 /// A condition.
@@ -132,10 +136,15 @@ fn parse_field(
         }
         None => {
             let field = def.field(key).ok_or_else(|| bad(format!("{key} is not a field of this list")))?;
-            if field.kind == Kind::Json {
+            if matches!(field.kind, Kind::Json | Kind::JsonList) {
                 return Err(bad(format!("{key} cannot be filtered by")));
             }
-            (Target::Column(field.name), Some(field))
+            let target = match (field.kind, field.state) {
+                (Kind::Tags, _) => Target::List(field.name),
+                (_, Some(state)) => Target::State(field.name, state),
+                _ => Target::Column(field.name),
+            };
+            (target, Some(field))
         }
     };
     let operators = v.as_object().filter(|m| m.keys().any(|k| k.starts_with('$')));
@@ -172,7 +181,7 @@ fn parse_op(field: Option<&'static Field>, key: &str, op: &str, v: &Value) -> Re
         return Err(bad(format!("{op} does not apply to {key}")));
     }
     let comparable = |op: &'static str| match field.map(|f| f.kind) {
-        Some(Kind::Bool | Kind::Tags | Kind::Json) => Err(bad(format!("{key} has no order"))),
+        Some(Kind::Bool | Kind::Tags | Kind::Json | Kind::JsonList) => Err(bad(format!("{key} has no order"))),
         _ if v.is_null() => Err(bad("null has no order")),
         _ => Ok(Op::Compare(op, one(v)?)),
     };
@@ -224,6 +233,9 @@ fn bind(field: Option<&'static Field>, key: &str, v: &Value) -> Result<Bind, Err
     if v.is_null() {
         return Ok(Bind::Text(None, field.sql_type()));
     }
+    if let Some(state) = field.state.filter(|s| v.as_str() == Some(s.value)) {
+        return Ok(Bind::text(state.value));
+    }
     // Values from a query string are texts whatever the field holds.
     let parsed = match v.as_str() {
         Some(s) => value::parse_text(field, s),
@@ -268,7 +280,7 @@ mod tests {
         plural: "things",
         table: "things",
         doc: "",
-        owned: false,
+        scope: super::super::RowScope::Tenant,
         key: ("name", "name"),
         fields: &FIELDS,
     };

@@ -1,6 +1,6 @@
 //! Lists: one SELECT and, unless told not to, one capped count, in one flight.
 
-use super::{Record, filter::Filter, page::Sort};
+use super::{Record, RowScope, filter::Filter, page::Sort};
 use crate::{
     row::Column as _,
     sql::{Bind, Sql},
@@ -8,6 +8,7 @@ use crate::{
 };
 use aisha_auth::{Principal, Scope};
 use aisha_kernel::{Error, cursor::Cursor};
+use uuid::Uuid;
 
 /// Where a list stops counting unless told otherwise: counting on costs two orders of magnitude more.
 pub const COUNT_CAP: i64 = 10_000;
@@ -86,7 +87,7 @@ impl List {
 
     /// Whether the search functions know the rows: they look at live records that belong to somebody.
     fn indexed<R: Record>(&self) -> bool {
-        R::DEF.owned && !self.trash
+        R::DEF.scope.owned() && !self.trash
     }
 
     /// The words as a plain condition, for rows that the search functions do not know; there are few of those.
@@ -139,20 +140,22 @@ impl List {
             tail.push(" OFFSET ").bind(Bind::Int(self.offset));
         }
 
-        // Two ordered reads merged: an OR of the two would read the tenant's whole index for somebody with few records.
-        // The merged arms keep the table's name, so that the select list fits both ways.
-        if let (true, Some(employee), true, false) =
-            (owns::<R>(me), me.employee(), self.sort.is_newest(), self.searches())
-        {
+        // Ordered reads merged, one per way in which a row is the caller's: an OR of them would read the tenant's whole
+        // index for somebody with few records. The merged arms keep the table's name, so that the select list fits both
+        // ways.
+        if owns::<R>(me) && me.employee().is_some() && self.sort.is_newest() && !self.searches() {
+            let ways = owners::<R>(me);
             let mut sql = Sql::new(format!("SELECT {columns} FROM ("));
-            sql.append(self.arm(table, &conditions, &order, |s| {
-                s.push(" AND assigned_to = ").bind(employee);
-            }));
-            sql.push(" UNION ALL ");
-            sql.append(self.arm(table, &conditions, &order, |s| {
-                s.push(" AND created_by = ").bind(me.user().0);
-                s.push(" AND assigned_to IS DISTINCT FROM ").bind(employee);
-            }));
+            for (i, (column, id)) in ways.iter().enumerate() {
+                sql.push(if i > 0 { " UNION ALL " } else { "" });
+                sql.append(self.arm(table, &conditions, &order, |s| {
+                    s.push(format!(" AND {column} = ")).bind(*id);
+                    // What another arm has is left out.
+                    for (other, id) in ways.iter().take(i) {
+                        s.push(format!(" AND {other} IS DISTINCT FROM ")).bind(*id);
+                    }
+                }));
+            }
             sql.push(format!(") AS {table}")).append(tail);
             return Ok(sql);
         }
@@ -205,15 +208,26 @@ impl List {
 
 /// Whether `me` sees only its own rows of `R`.
 fn owns<R: Record>(me: &Principal) -> bool {
-    R::DEF.owned && me.scope() == Scope::Own
+    R::DEF.scope.owned() && me.scope() == Scope::Own
+}
+
+/// The ways in which a row is `me`'s: column and value.
+fn owners<R: Record>(me: &Principal) -> Vec<(&'static str, Uuid)> {
+    let (user, employee) = (me.user().0, me.employee());
+    let mut ways: Vec<(&'static str, Uuid)> = employee.map(|e| ("assigned_to", e)).into_iter().collect();
+    ways.push(("created_by", user));
+    if R::DEF.scope == RowScope::Attached {
+        ways.extend(employee.map(|e| ("related_assigned_to", e)));
+        ways.push(("related_created_by", user));
+    }
+    ways
 }
 
 /// Spells the owner's condition out: the policy has it too, but an index serves only what the query says itself.
 pub(crate) fn scope<R: Record>(me: &Principal, sql: &mut Sql) {
     if owns::<R>(me) {
-        sql.push(" AND (created_by = ").bind(me.user().0);
-        if let Some(employee) = me.employee() {
-            sql.push(" OR assigned_to = ").bind(employee);
+        for (i, (column, id)) in owners::<R>(me).into_iter().enumerate() {
+            sql.push(if i > 0 { " OR " } else { " AND (" }).push(format!("{column} = ")).bind(id);
         }
         sql.push(")");
     }

@@ -23,6 +23,25 @@ use crate::row::PgRow;
 use serde::Serialize;
 use uuid::Uuid;
 
+/// Whose the rows of a record type are; the names are those of `tenant_table()` in `sql/080_tables.sql`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowScope {
+    /// Everybody's in the tenant.
+    Tenant,
+    /// Somebody's: `assigned_to`, `created_by`.
+    Owned,
+    /// Somebody's, and seen with the record they belong to: `related_type`, `related_id`.
+    Attached,
+}
+
+impl RowScope {
+    /// Whether rows are somebody's.
+    #[must_use]
+    pub fn owned(self) -> bool {
+        self != Self::Tenant
+    }
+}
+
 /// What is known about a record type before any row is read.
 #[derive(Debug)]
 pub struct RecordDef {
@@ -34,8 +53,8 @@ pub struct RecordDef {
     pub table: &'static str,
     /// What it is, for the API documentation.
     pub doc: &'static str,
-    /// Whether rows belong to somebody (`assigned_to`, `created_by`) and are seen accordingly.
-    pub owned: bool,
+    /// Whose rows are whose.
+    pub scope: RowScope,
     /// What makes two records the same one to an import: the field, and the column that holds its compared form.
     pub key: (&'static str, &'static str),
     /// The record's own fields; [`field::COMMON`] come on top.
@@ -91,7 +110,7 @@ pub trait Record: Serialize + Sized + 'static {
 /// ```ignore
 /// record! {
 ///     /// A company.
-///     Account { name: "account", plural: "accounts", table: "accounts", owned: true, key: "name" => "name_key" }
+///     Account { name: "account", plural: "accounts", table: "accounts", scope: Owned, key: "name" => "name_key" }
 ///     /// Name of the company; unique among live accounts.
 ///     name: String = text(200).required();
 /// }
@@ -100,7 +119,7 @@ pub trait Record: Serialize + Sized + 'static {
 macro_rules! record {
     (
         $(#[doc = $doc:literal])+
-        $ty:ident { name: $name:literal, plural: $plural:literal, table: $table:literal, owned: $owned:literal,
+        $ty:ident { name: $name:literal, plural: $plural:literal, table: $table:literal, scope: $scope:ident,
               key: $key:literal => $key_column:literal }
         $( $(#[doc = $field_doc:literal])+ $field:ident : $field_ty:ty = $spec:expr; )+
     ) => {
@@ -142,7 +161,7 @@ macro_rules! record {
                 plural: $plural,
                 table: $table,
                 doc: concat!($($doc, "\n"),+),
-                owned: $owned,
+                scope: $crate::record::RowScope::$scope,
                 key: ($key, $key_column),
                 fields: {
                     #[allow(unused_imports, reason = "a record need not use every kind of field")]

@@ -49,6 +49,24 @@ fn is_url(s: &str) -> bool {
     !s.contains(char::is_whitespace) && !rest.contains("://") && host.contains('.') && !host.starts_with('.')
 }
 
+/// Other systems write `Not Required` for `not_required`.
+fn same_choice(known: &str, given: &str) -> bool {
+    let plain = |b: u8| if matches!(b, b' ' | b'-') { b'_' } else { b.to_ascii_lowercase() };
+    known.bytes().map(plain).eq(given.bytes().map(plain))
+}
+
+/// `9:30`, `09:30` or `09:30:00` as `09:30`.
+fn time_of_day(s: &str) -> Option<String> {
+    let (hour, rest) = s.split_once(':')?;
+    let (minute, second) = rest.split_once(':').unwrap_or((rest, "00"));
+    let number = |t: &str, most: u8| {
+        let plain = (1..=2).contains(&t.len()) && t.bytes().all(|b| b.is_ascii_digit());
+        t.parse::<u8>().ok().filter(|n| plain && *n <= most)
+    };
+    number(second, 59)?;
+    Some(format!("{:02}:{:02}", number(hour, 23)?, number(minute, 59)?))
+}
+
 /// Whether Postgres can hold the JSON: no NUL in a text, no number beyond a double (`1e99999` is seven bytes in JSON and a
 /// hundred thousand digits in the database).
 #[must_use]
@@ -117,10 +135,8 @@ fn parse_kind(field: &Field, v: &Value) -> Result<Parsed, String> {
         }
         Kind::Choice(values) => {
             let s = as_text(v, "a text")?.trim();
-            if !values.contains(&s) {
-                return Err(format!("must be one of: {}", values.join(", ")));
-            }
-            text(s)
+            let known = values.iter().find(|known| same_choice(known, s));
+            text(known.ok_or_else(|| format!("must be one of: {}", values.join(", ")))?)
         }
         Kind::Email => {
             let s = clean(as_text(v, "an e-mail address")?)?.to_lowercase();
@@ -169,6 +185,9 @@ fn parse_kind(field: &Field, v: &Value) -> Result<Parsed, String> {
             let at = timestamp(as_text(v, "a time")?.trim())?;
             cast(at.format(&Rfc3339).map_err(|_| "must be a time in the years 0 to 9999")?)
         }
+        Kind::Time => {
+            text(&time_of_day(as_text(v, "a time of day")?.trim()).ok_or("must be a time of day such as 09:30")?)
+        }
         Kind::Uuid | Kind::Reference(_) => {
             let id = Uuid::parse_str(as_text(v, "a UUID")?.trim()).map_err(|_| "must be a UUID")?;
             Ok(Parsed::Value(Bind::Uuid(Some(id))))
@@ -205,6 +224,13 @@ fn parse_kind(field: &Field, v: &Value) -> Result<Parsed, String> {
             }
             cast(text)
         }
+        Kind::JsonList => {
+            let text = v.as_array().map(|_| v.to_string()).ok_or("must be a list")?;
+            if text.len() > 64 * 1024 || !storable(v) {
+                return Err("must be a list of at most 64 KiB without NUL characters and endless numbers".into());
+            }
+            cast(text)
+        }
     }
 }
 
@@ -227,7 +253,7 @@ pub fn parse_text(field: &Field, s: &str) -> Result<Parsed, FieldError> {
         // Spreadsheets write 1,234.50 and $1,234.50.
         Kind::Money => Value::from(s.trim_start_matches(['$', '€', '£']).trim().replace(',', "")),
         Kind::Tags => Value::from(s.split([',', ';']).map(str::trim).filter(|t| !t.is_empty()).collect::<Vec<_>>()),
-        Kind::Json => serde_json::from_str(s).unwrap_or(Value::Null),
+        Kind::Json | Kind::JsonList => serde_json::from_str(s).unwrap_or(Value::Null),
         _ => Value::from(s),
     };
     parse(field, &v)
@@ -247,7 +273,11 @@ mod tests {
     fn values_fit_or_say_why() {
         assert!(ok(text(3), json!("äöü")) && !ok(text(3), json!("äöüß")) && !ok(text(3), json!(1)));
         assert!(!ok(text(9).required(), json!("   ")) && !ok(text(9), json!("a\u{0}b")));
-        assert!(ok(choice(&["a"]), json!("a")) && !ok(choice(&["a"]), json!("A")));
+        assert!(
+            ok(choice(&["a"]), json!("a"))
+                && ok(choice(&["not_required"]), json!("Not Required"))
+                && !ok(choice(&["a"]), json!("b"))
+        );
         assert!(ok(integer(0, 5), json!(5)) && !ok(integer(0, 5), json!(6)) && !ok(integer(0, 5), json!(1.5)));
         assert!(ok(money(), json!(1.25)) && ok(money(), json!("9999999999999.99")) && !ok(money(), json!(-1)));
         assert!(!ok(money(), json!(1.255)) && !ok(money(), json!(1e300)));

@@ -11,7 +11,7 @@ use aisha_db::{
     Db, Sql, TenantTx,
     record::{
         Changes, Record,
-        bulk::{custom_required, insert_many, references_resolve, rows_checked, trash_many},
+        bulk::{custom_required, insert_each, references_resolve, rows_checked, trash_many},
         changes::Mode,
         custom,
         write::{Expected, record_update},
@@ -129,10 +129,11 @@ async fn create<R: Record>(tx: &mut TenantTx, items: &[Map<String, Value>]) -> R
             Err(details) => results.push(Outcome::failed(index, None, ErrorCode::ValidationFailed, details)),
         }
     }
-    for (index, id) in indexes.into_iter().zip(insert_many::<R>(tx, rows, None).await?) {
+    for (index, id) in indexes.into_iter().zip(insert_each::<R>(tx, rows, None).await?) {
         results.push(match id {
-            Some(id) => Outcome::done(index, "created", id),
-            None => {
+            Ok(Some(id)) => Outcome::done(index, "created", id),
+            Err(details) => Outcome::failed(index, None, ErrorCode::ValidationFailed, details),
+            Ok(None) => {
                 let taken = FieldError::new(R::DEF.key.0, "is already taken by another record");
                 Outcome::failed(index, None, ErrorCode::Conflict, vec![taken])
             }

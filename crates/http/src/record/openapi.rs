@@ -22,13 +22,17 @@ pub fn schema_name(def: &RecordDef) -> String {
 pub fn field_schema(field: &Field, output: bool) -> Value {
     let mut schema = match field.kind {
         Kind::Text(max) => json!({ "type": "string", "maxLength": max }),
-        Kind::Choice(values) => json!({ "type": "string", "enum": values }),
+        Kind::Choice(values) => {
+            let state = field.state.filter(|_| output).map(|s| s.value);
+            json!({ "type": "string", "enum": values.iter().copied().chain(state).collect::<Vec<_>>() })
+        }
         Kind::Email => json!({ "type": "string", "format": "email", "maxLength": 254 }),
         Kind::Phone(_) => json!({ "type": "string", "maxLength": 50 }),
         Kind::Url => json!({ "type": "string", "maxLength": 500 }),
         Kind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),
         Kind::Money => json!({ "type": "number", "minimum": 0, "multipleOf": 0.01 }),
         Kind::Bool => json!({ "type": "boolean" }),
+        Kind::Time => json!({ "type": "string", "pattern": "^[0-2]?[0-9]:[0-5][0-9](:[0-5][0-9])?$" }),
         Kind::Date => json!({ "type": "string", "format": "date" }),
         Kind::Timestamp => json!({ "type": "string", "format": "date-time" }),
         Kind::Uuid | Kind::Reference(_) => json!({ "type": "string", "format": "uuid" }),
@@ -36,6 +40,7 @@ pub fn field_schema(field: &Field, output: bool) -> Value {
         Kind::Employee => json!({ "type": "string", "description": "an employee's id or e-mail address" }),
         Kind::Tags => json!({ "type": "array", "items": { "type": "string", "maxLength": 100 }, "maxItems": 100 }),
         Kind::Json => json!({ "type": "object", "additionalProperties": true }),
+        Kind::JsonList => json!({ "type": "array", "items": {} }),
     };
     if let Some(map) = schema.as_object_mut() {
         map.insert("description".into(), field.doc.trim().into());
@@ -65,7 +70,7 @@ pub fn describe(def: &'static RecordDef, doc: &mut Document) {
     let shown = properties(def.all_fields(), true);
     doc.schema(&name, json!({ "type": "object", "description": def.doc.trim(), "properties": shown }));
     let input = properties(def.all_fields().filter(|f| !f.read_only), false);
-    let required: Vec<&str> = def.fields.iter().filter(|f| f.required).map(|f| f.name).collect();
+    let required: Vec<&str> = def.fields.iter().filter(|f| f.required && !f.read_only).map(|f| f.name).collect();
     let new = json!({ "type": "object", "required": required, "properties": input, "additionalProperties": false });
     doc.schema(&format!("New{name}"), new);
     let patch = json!({ "type": "object", "properties": input, "additionalProperties": false });
@@ -105,8 +110,9 @@ fn list_parameters(def: &RecordDef) -> Vec<Value> {
         ),
         query("fields", "Fields to show, separated by commas.", text()),
     ];
-    let filters =
-        def.all_fields().filter(|f| !matches!(f.kind, Kind::Json) && f.name != "tenant_id" && f.name != "deleted_at");
+    let filters = def
+        .all_fields()
+        .filter(|f| !matches!(f.kind, Kind::Json | Kind::JsonList) && f.name != "tenant_id" && f.name != "deleted_at");
     out.extend(
         filters.map(|f| query(f.name, "Only records with this value; operators as JSON, e.g. {\"$gte\":5}.", text())),
     );
