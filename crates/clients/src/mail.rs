@@ -17,8 +17,8 @@ use std::{path::PathBuf, time::Duration};
 use tokio::{fs, io::AsyncWriteExt as _, time::timeout};
 use uuid::Uuid;
 
-/// How long the server may take for one answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long connecting may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long one message may take in all, from connecting to the last answer.
 pub const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 
@@ -67,14 +67,7 @@ impl From<lettre::transport::smtp::Error> for MailError {
     fn from(e: lettre::transport::smtp::Error) -> Self {
         let code: Option<u16> = e.status().map(Into::into);
         let refused = e.status().is_some_and(|s| s.severity == Severity::PermanentNegativeCompletion);
-        let mut message = e.to_string();
-        let mut source = std::error::Error::source(&e);
-        while let Some(cause) = source {
-            message.push_str(": ");
-            message.push_str(&cause.to_string());
-            source = cause.source();
-        }
-        Self { permanent: refused && !code.is_some_and(|c| OUR_SETTINGS.contains(&c)), code, message }
+        Self { permanent: refused && !code.is_some_and(|c| OUR_SETTINGS.contains(&c)), code, message: e.to_string() }
     }
 }
 
@@ -87,6 +80,7 @@ enum Way {
 pub struct Mailer {
     from: Mailbox,
     way: Way,
+    patience: Duration,
 }
 
 impl Mailer {
@@ -103,10 +97,16 @@ impl Mailer {
             Some(smtp) => Way::Smtp(Box::new(transport(smtp)?)),
             None => Way::Folder(section.folder.clone()),
         };
-        Ok(Self { from, way })
+        Ok(Self { from, way, patience: SEND_TIMEOUT })
     }
 
-    /// Sends a message, or gives up after [`SEND_TIMEOUT`].
+    /// Gives up on a message after this long.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// Sends a message, or gives up after [`SEND_TIMEOUT`] unless something else was said.
     ///
     /// # Errors
     /// [`MailError`]; without an answer of the server it is not known whether the message was taken.
@@ -121,7 +121,7 @@ impl Mailer {
                 }
             }
         };
-        timeout(SEND_TIMEOUT, sent).await.unwrap_or_else(|_| Err(MailError::passing("no answer in time")))
+        timeout(self.patience, sent).await.unwrap_or_else(|_| Err(MailError::passing("no answer in time")))
     }
 
     fn message(&self, mail: &Mail) -> Result<Message, MailError> {
@@ -154,7 +154,7 @@ fn transport(smtp: &SmtpSection) -> Result<AsyncSmtpTransport<Tokio1Executor>, M
         SmtpTls::StartTls => Transport::starttls_relay(&smtp.host)?,
         SmtpTls::Tls => Transport::relay(&smtp.host)?,
     };
-    let builder = builder.port(smtp.port).timeout(Some(ANSWER_TIMEOUT));
+    let builder = builder.port(smtp.port).timeout(Some(CONNECT_TIMEOUT));
     Ok(match &smtp.login {
         Some((user, password)) => {
             builder.credentials(Credentials::new(user.clone(), password.expose_secret().to_owned())).build()
