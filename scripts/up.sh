@@ -57,6 +57,7 @@ summary() {
   note "API docs    $address/api-docs"
   note "superadmin  ${SUPERADMIN_EMAIL:-} / ${SUPERADMIN_PASSWORD:-}"
   if [[ ${DEMO:-0} == 1 ]]; then note "demo        admin@northwind-demo.example / ${DEMO_PASSWORD:-}"; fi
+  [[ ${SMTP_HOST:-} ]] || note "e-mail      ${MAIL_DIR:-.local/mail}/*.eml"
   note "make status, make logs, make down"
 }
 

@@ -8,6 +8,7 @@ pub mod api_key;
 pub mod identity;
 pub mod password;
 pub mod permission;
+pub mod sealing;
 pub mod token;
 
 pub use identity::{AccessLevel, Identity, Principal, Role, Scope};

@@ -5,8 +5,10 @@
 //! and anything that connects to what a setting names.
 
 mod env;
+mod mail;
 mod sections;
 
 pub use env::{ConfigError, Env};
+pub use mail::{MailSection, SmtpSection, SmtpTls};
 pub use secrecy::{ExposeSecret, SecretString};
 pub use sections::{AmqpSection, DatabaseSection, HttpSection, LogFormat, LogSection, RedisSection};

@@ -304,6 +304,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    email_outbox (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        kind -> Text,
+        sealed -> Nullable<Bytea>,
+        key_id -> Text,
+        attempts -> Int4,
+        due_at -> Timestamptz,
+        lease -> Nullable<Uuid>,
+        leased_until -> Nullable<Timestamptz>,
+        sent_at -> Nullable<Timestamptz>,
+        failed_at -> Nullable<Timestamptz>,
+        error -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     employees (tenant_id, id) {
         tenant_id -> Uuid,
         id -> Uuid,
@@ -401,6 +419,21 @@ diesel::table! {
         version -> Int4,
         previous -> Jsonb,
         created_by -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    invitations (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        email -> Text,
+        token_hash -> Bytea,
+        email_id -> Nullable<Uuid>,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        accepted_at -> Nullable<Timestamptz>,
+        revoked_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -570,6 +603,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    password_resets (id) {
+        id -> Uuid,
+        user_id -> Uuid,
+        email -> Text,
+        token_hash -> Bytea,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        expires_at -> Timestamptz,
+        used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -616,6 +662,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    totp_recovery_codes (user_id, code_hash) {
+        user_id -> Uuid,
+        code_hash -> Bytea,
+        used_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    user_totp (user_id) {
+        user_id -> Uuid,
+        secret_sealed -> Bytea,
+        confirmed_at -> Nullable<Timestamptz>,
+        last_step -> Int8,
+        failures -> Int4,
+        last_failure_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     users (id) {
         id -> Uuid,
         tenant_id -> Nullable<Uuid>,
@@ -650,17 +716,22 @@ diesel::allow_tables_to_appear_in_same_query! {
     cash_flow,
     contacts,
     custom_fields,
+    email_outbox,
     employees,
     event_outbox,
     idempotency_key,
     import_log,
     import_row,
+    invitations,
     leads,
     module_settings,
     notes,
     opportunities,
     opportunity_stage_history,
+    password_resets,
     sessions,
     tenant,
+    totp_recovery_codes,
+    user_totp,
     users,
 }

@@ -1,7 +1,7 @@
-//! Accounts: users, their sessions and API keys.
+//! Accounts: users, their sessions, API keys, invitations, second factors, and the e-mails about them.
 //!
-//! Belongs here: everything that reads or writes `users`, `sessions` and `api_key`, and what a credential of theirs
-//! proves at this moment (an [`aisha_auth::Identity`]).
+//! Belongs here: everything that reads or writes `users`, `sessions`, `api_key` and the tables of credentials, and what a
+//! credential of theirs proves at this moment (an [`aisha_auth::Identity`]).
 //! Does not belong here: HTTP, access tokens, limits (the gateway's), tenants and employees (the CRM's; the one employee
 //! row that comes with an account is written here, because the two must not come apart).
 //!
@@ -9,11 +9,22 @@
 //! statements; each checks its caller first.
 
 mod audit;
+mod credentials;
 mod hashing;
+mod letter;
+mod link;
 mod proof;
 mod refresh;
 mod sql;
+mod token;
 
 pub mod api_key;
+pub mod invitation;
+pub mod mail_queue;
+pub mod reset;
 pub mod session;
+pub mod totp;
 pub mod user;
+
+pub use credentials::Credentials;
+pub use letter::Letter;

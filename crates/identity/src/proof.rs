@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 /// What [`identity`] reads, starting at column 0, of the tables in [`JOINS`].
 pub(crate) const COLUMNS: &str = "u.id, u.tenant_id, e.id, u.role, u.access_level, e.department, t.manager_scope";
+/// How many columns those are: what a statement reads beside them comes after.
+pub(crate) const WIDTH: usize = 7;
 
 /// Tenant and employee of `users u`. The employee shows only in a transaction that names the tenant.
 pub(crate) const JOINS: &str = " LEFT JOIN tenant t ON t.id = u.tenant_id \
@@ -15,6 +17,10 @@ pub(crate) const JOINS: &str = " LEFT JOIN tenant t ON t.id = u.tenant_id \
 
 /// Whether the user may sign in or act at all.
 pub(crate) const ACTIVE: &str = " u.is_active AND (u.tenant_id IS NULL OR t.status = 'active') ";
+
+/// Whether the tenant asks for a second factor that the user does not have.
+pub(crate) const MUST_ENROL: &str = " coalesce(t.settings -> 'require_totp' = 'true', false) AND NOT EXISTS \
+     (SELECT FROM user_totp x WHERE x.user_id = u.id AND x.confirmed_at IS NOT NULL) ";
 
 pub(crate) fn identity(row: &PgRow, sid: Uuid, grants: Option<Vec<Grant>>) -> Result<Identity, Error> {
     let role: Role = col::<String>(row, 3)?.parse()?;

@@ -1,26 +1,10 @@
-//! Refresh tokens: 32 hexadecimal digits of the session's id, then 64 random ones.
+//! Refresh tokens: a [`crate::token`] of the session's id.
 //!
-//! The id in front finds the session by its primary key and lets a token that was replaced long ago be told from
-//! nonsense: it names a live session whose secret it no longer has.
+//! A token that was replaced long ago can be told from nonsense: it names a live session whose secret it no longer has.
 
-use aisha_auth::api_key::{generate_opaque, hash};
 use aisha_kernel::Error;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use sha2::{Digest as _, Sha256};
-use uuid::Uuid;
-
-/// A new token of a session, with the hash that is stored.
-pub(crate) fn generate(session: Uuid) -> Result<(String, Vec<u8>), Error> {
-    let secret = generate_opaque().map_err(|_| Error::internal("no randomness"))?;
-    let token = format!("{}{}", session.simple(), secret.shown);
-    Ok((token.clone(), hash(&token)))
-}
-
-/// The session that a token names, if it is shaped like one of ours.
-pub(crate) fn session_of(token: &str) -> Option<Uuid> {
-    let shaped = token.len() == 96 && token.bytes().all(|b| b.is_ascii_hexdigit());
-    shaped.then(|| token.get(..32)).flatten().and_then(|id| Uuid::try_parse(id).ok())
-}
 
 /// The key that only the holder of the token can make. Not the plain hash of the token: that one is in the database.
 fn key(token: &str) -> Result<RandomizedNonceKey, Error> {
@@ -49,17 +33,7 @@ pub(crate) fn open(token: &str, sealed: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn tokens_name_their_session() {
-        let sid = aisha_kernel::new_id();
-        let (token, hashed) = generate(sid).unwrap();
-        assert_eq!(session_of(&token), Some(sid));
-        assert_eq!(hashed, hash(&token));
-        assert_eq!(session_of(&token[1..]), None);
-        assert_eq!(session_of(&"z".repeat(96)), None);
-        assert_ne!(generate(sid).unwrap().0, token);
-    }
+    use crate::token::generate;
 
     #[test]
     fn only_the_old_token_opens_its_successor() {

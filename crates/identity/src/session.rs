@@ -2,10 +2,13 @@
 
 use crate::{
     audit::Entry,
+    credentials::Credentials,
     hashing,
-    proof::{ACTIVE, COLUMNS, JOINS, identity},
+    proof::{ACTIVE, COLUMNS, JOINS, MUST_ENROL, WIDTH, identity},
     refresh,
     sql::{acting, col, cut},
+    token,
+    totp::{self, Verdict},
     user::{self, User},
 };
 use aisha_auth::{Action, Identity, Role, api_key::hash};
@@ -32,6 +35,17 @@ pub struct SignedIn {
     pub refresh_token: String,
     /// Who signed in.
     pub user: User,
+    /// Whether the session may set up a second factor and nothing else.
+    pub must_enrol: bool,
+}
+
+/// What a session proves.
+#[derive(Debug, Clone)]
+pub struct SessionProof {
+    /// Whose it is, and what they may do.
+    pub identity: Identity,
+    /// Whether it may set up a second factor and nothing else, until it has: its tenant asks for one.
+    pub must_enrol: bool,
 }
 
 /// A continued session.
@@ -104,11 +118,19 @@ async fn candidate(db: &Db, email: &str, cx: &RequestContext) -> Result<Option<C
 }
 
 /// Signs in. An unknown e-mail address, a wrong password and an inactive user or tenant get the same answer in the same
-/// time.
+/// time. Whether there is a second factor is said only to who knows the password.
 ///
 /// # Errors
-/// 401 `invalid_credentials`; 503 when the database is away.
-pub async fn login(db: &Db, email: &str, password: &str, cx: &RequestContext) -> Result<SignedIn, Error> {
+/// 401 `invalid_credentials`, `otp_required` or `invalid_otp`; 429 after too many wrong codes; 503 when the database is
+/// away.
+pub async fn login(
+    db: &Db,
+    credentials: &Credentials,
+    email: &str,
+    password: &str,
+    otp: Option<&str>,
+    cx: &RequestContext,
+) -> Result<SignedIn, Error> {
     let email = email.trim().to_lowercase();
     // No stored address or password is longer, and Postgres takes no NUL.
     let plausible = email.len() <= 320 && password.len() <= 1024 && !email.contains('\0');
@@ -117,7 +139,13 @@ pub async fn login(db: &Db, email: &str, password: &str, cx: &RequestContext) ->
     let password = if plausible { password.to_owned() } else { String::new() };
     let verified = hashing::verify(password, stored).await?;
     match found {
-        Some(c) if verified && c.active => open(db, &c, cx).await,
+        Some(c) if verified && c.active => {
+            let opened = open(db, credentials, c.id, c.tenant, c.role, otp, cx).await;
+            if opened.as_ref().is_err_and(|e| e.code == ErrorCode::InvalidOtp) {
+                failed(db, Some(&c), &email, cx).await?;
+            }
+            opened
+        }
         other => {
             failed(db, other.as_ref(), &email, cx).await?;
             Err(invalid_credentials())
@@ -141,46 +169,74 @@ async fn failed(db: &Db, who: Option<&Candidate>, email: &str, cx: &RequestConte
     db.system(&why, async |tx: &mut SystemTx| tx.rows(entry.insert(cx)).await.map(drop)).await
 }
 
-async fn open(db: &Db, who: &Candidate, cx: &RequestContext) -> Result<SignedIn, Error> {
+/// Opens a session for somebody who has proved to be this user, but for the second factor.
+pub(crate) async fn open(
+    db: &Db,
+    credentials: &Credentials,
+    user: Uuid,
+    tenant: Option<TenantId>,
+    role: Role,
+    otp: Option<&str>,
+    cx: &RequestContext,
+) -> Result<SignedIn, Error> {
     let session = new_id();
-    let (refresh_token, refresh_hash) = refresh::generate(session)?;
+    let (refresh_token, refresh_hash) = token::generate(session)?;
     let mut insert = Sql::new("INSERT INTO sessions (id, user_id, refresh_hash, ip, user_agent, expires_at) SELECT ");
     insert.bind(session).push(", u.id, ").bind(Bind::Bytes(refresh_hash)).push(", ");
     insert.bind(cut(cx.ip.as_deref(), 100)).push(", ").bind(cut(cx.user_agent.as_deref(), 2000));
     insert.push(", now() + make_interval(days => CAST(").bind(Bind::Int(REFRESH_DAYS)).push(" AS integer)) ");
-    insert.push("FROM users u LEFT JOIN tenant t ON t.id = u.tenant_id WHERE u.id = ").bind(who.id);
+    insert.push("FROM users u LEFT JOIN tenant t ON t.id = u.tenant_id WHERE u.id = ").bind(user);
     insert.push(" AND ").push(ACTIVE).push(" RETURNING id");
     let mut seen = Sql::new("UPDATE users SET last_login_at = now() WHERE id = ");
-    seen.bind(who.id);
+    seen.bind(user);
+    let mut must_enrol = Sql::new("SELECT ");
+    must_enrol.push(MUST_ENROL).push("FROM users u LEFT JOIN tenant t ON t.id = u.tenant_id WHERE u.id = ").bind(user);
     let entry = Entry {
         action: "USER_LOGIN",
-        tenant: who.tenant.map(|t| t.0),
+        tenant: tenant.map(|t| t.0),
         table: "sessions",
         record: Some(session),
-        user: Some(who.id),
-        role: Some(who.role),
+        user: Some(user),
+        role: Some(role),
         values: json!({}),
     };
-    let why = SystemReason {
-        reason: "login",
-        tenant: who.tenant,
-        user: Some(who.id),
-        role: Some(who.role),
-        request: cx.clone(),
-    };
-    let user = db
+    let why = SystemReason { reason: "login", tenant, user: Some(user), role: Some(role), request: cx.clone() };
+    // A refusal commits too: a wrong code was counted, and none is taken twice.
+    let opened = db
         .system(&why, async |tx: &mut SystemTx| {
-            let statements = vec![insert.clone(), seen.clone(), entry.insert(cx), user::by_id(who.id)];
+            let mut statements = vec![insert.clone(), seen.clone(), entry.insert(cx)];
+            let verdict = match otp {
+                Some(otp) => totp::spend(tx, credentials, user, otp, true).await?,
+                None if totp::is_on(tx, user).await? => return Ok(Err(otp_required())),
+                None => Verdict::NotEnrolled,
+            };
+            match verdict {
+                Verdict::Wrong => return Ok(Err(invalid_otp())),
+                Verdict::Locked => return Ok(Err(Verdict::locked())),
+                Verdict::Right("recovery code") => statements.push(totp::recovery_used(user, tenant, role).insert(cx)),
+                Verdict::Right(_) | Verdict::NotEnrolled => {}
+            }
+            statements.extend([must_enrol.clone(), user::by_id(user)]);
             let mut results = tx.flight(statements).await?;
-            let user = results.pop().unwrap_or_default();
             // Deactivated since the password was checked.
             if results.first().is_none_or(Vec::is_empty) {
                 return Err(invalid_credentials());
             }
-            user::from_rows(user)
+            let user = user::from_rows(results.pop().unwrap_or_default())?;
+            let must_enrol = results.pop().unwrap_or_default().first().map(|row| col(row, 0)).transpose()?;
+            Ok(Ok((user, must_enrol.unwrap_or(false))))
         })
         .await?;
-    Ok(SignedIn { session, refresh_token, user })
+    let (user, must_enrol) = opened?;
+    Ok(SignedIn { session, refresh_token, user, must_enrol })
+}
+
+fn otp_required() -> Error {
+    Error::new(ErrorCode::OtpRequired, "This account has two-step sign-in: send the code of your device as otp.")
+}
+
+fn invalid_otp() -> Error {
+    Error::new(ErrorCode::InvalidOtp, "The code is wrong, too old or was used already.")
 }
 
 /// Continues a session with its refresh token, which is replaced. The token before it gets the same successor for ten
@@ -189,7 +245,7 @@ async fn open(db: &Db, who: &Candidate, cx: &RequestContext) -> Result<SignedIn,
 /// # Errors
 /// 401; 503 when the database is away.
 pub async fn refresh(db: &Db, token: &str, cx: &RequestContext) -> Result<Refreshed, Error> {
-    let session = refresh::session_of(token).ok_or_else(invalid_refresh)?;
+    let session = token::row_of(token).ok_or_else(invalid_refresh)?;
     let presented = hash(token);
     let why = SystemReason { reason: "refresh", request: cx.clone(), ..SystemReason::default() };
     // A refusal commits too: it may have ended the session.
@@ -226,7 +282,7 @@ pub async fn refresh(db: &Db, token: &str, cx: &RequestContext) -> Result<Refres
 }
 
 async fn rotate(tx: &mut SystemTx, session: Uuid, token: &str, presented: &[u8]) -> Result<String, Error> {
-    let (next, next_hash) = refresh::generate(session)?;
+    let (next, next_hash) = token::generate(session)?;
     let mut sql = Sql::new("UPDATE sessions SET refresh_hash = ");
     sql.bind(Bind::Bytes(next_hash)).push(", previous_refresh_hash = ").bind(Bind::Bytes(presented.to_vec()));
     sql.push(", successor_sealed = ").bind(Bind::Bytes(refresh::seal(token, &next)?));
@@ -263,12 +319,14 @@ async fn end_reused(
 ///
 /// # Errors
 /// 503 when the database is away.
-pub async fn session_identity(db: &Db, sid: Uuid, tenant: Option<TenantId>) -> Result<Option<Identity>, Error> {
-    let mut sql = Sql::new(format!("SELECT {COLUMNS} FROM sessions s JOIN users u ON u.id = s.user_id {JOINS}"));
+pub async fn session_identity(db: &Db, sid: Uuid, tenant: Option<TenantId>) -> Result<Option<SessionProof>, Error> {
+    let mut sql =
+        Sql::new(format!("SELECT {COLUMNS}, {MUST_ENROL} FROM sessions s JOIN users u ON u.id = s.user_id {JOINS}"));
     sql.push(" WHERE s.id = ").bind(sid).push(" AND s.revoked_at IS NULL AND s.expires_at > now() AND ").push(ACTIVE);
     let why = SystemReason { reason: "authenticate", tenant, ..SystemReason::default() };
     let rows = db.system(&why, async |tx: &mut SystemTx| tx.rows(sql.clone()).await).await?;
-    rows.first().map(|row| identity(row, sid, None)).transpose()
+    let proof = |row| Ok(SessionProof { identity: identity(row, sid, None)?, must_enrol: col(row, WIDTH)? });
+    rows.first().map(proof).transpose()
 }
 
 /// The session that a refresh token of its names, if the token is in force: for signing out without an access token.
@@ -276,7 +334,7 @@ pub async fn session_identity(db: &Db, sid: Uuid, tenant: Option<TenantId>) -> R
 /// # Errors
 /// 503 when the database is away.
 pub async fn session_of_refresh(db: &Db, token: &str) -> Result<Option<Uuid>, Error> {
-    let Some(session) = refresh::session_of(token) else { return Ok(None) };
+    let Some(session) = token::row_of(token) else { return Ok(None) };
     let mut sql = Sql::new("SELECT refresh_hash FROM sessions WHERE revoked_at IS NULL AND id = ");
     sql.bind(session);
     let why = SystemReason { reason: "logout", ..SystemReason::default() };

@@ -39,16 +39,24 @@ codes! {
     Unauthenticated = 401 "unauthenticated",
     /// E-mail and password do not match an active user. One answer for every reason.
     InvalidCredentials = 401 "invalid_credentials",
+    /// The password is right; `otp` must come with it, since the user has a second factor.
+    OtpRequired = 401 "otp_required",
+    /// The code of the second factor is wrong, too old or used already.
+    InvalidOtp = 401 "invalid_otp",
     /// A valid credential that does not allow this.
     Forbidden = 403 "forbidden",
     /// The named tenant is not the caller's.
     InvalidTenant = 403 "invalid_tenant",
     /// The tenant has switched this module off.
     ModuleDisabled = 403 "module_disabled",
+    /// The tenant asks for a second factor: the session may set one up and nothing else.
+    TotpEnrolmentRequired = 403 "totp_enrolment_required",
     /// `PRODUCTION_READONLY` is on.
     ProductionReadonly = 403 "production_readonly",
     /// Nothing here that the caller may see.
     NotFound = 404 "not_found",
+    /// The link of an e-mail does not work: unknown, used, withdrawn or expired. One answer for every reason.
+    InvalidLink = 404 "invalid_link",
     /// The path exists, the method does not.
     MethodNotAllowed = 405 "method_not_allowed",
     /// Something in the way: a duplicate, or a state that forbids it.

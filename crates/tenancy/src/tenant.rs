@@ -83,7 +83,10 @@ pub static FIELDS: [Field; 19] = [
     text(63).named("slug", "Short name: lower-case letters, digits and hyphens; made from the name when absent."),
     choice(&["active", "inactive", "suspended"]).default("active").named("status", "Superadmins only."),
     text(50).default("free").named("plan", "Subscription plan; superadmins only."),
-    json().named("settings", "Settings such as timezone, currency and date_format; merged key by key."),
+    json().named(
+        "settings",
+        "Settings such as timezone, currency and date_format; merged key by key. With require_totp true every user must set up two-step sign-in.",
+    ),
     json().named("metadata", "Free-form data; replaced as a whole."),
     json().named("branding_settings", "Colours and logos; merged key by key."),
     url().named("logo_url", "Address of the logo."),
@@ -160,6 +163,9 @@ impl TenantInput {
                 }
                 _ => problems.push(FieldError::new(key, "must be a text of at most 100 characters")),
             }
+        }
+        if body.get("settings").and_then(|s| s.get("require_totp")).is_some_and(|v| !v.is_boolean()) {
+            problems.push(FieldError::new("settings.require_totp", "must be true or false"));
         }
         if body.get("slug").is_some_and(|v| v.is_null() || v.as_str() == Some("")) {
             body.remove("slug");
@@ -379,6 +385,16 @@ mod tests {
             assert_eq!(slugify(name), slug);
         }
         assert!(slugify(&"long ".repeat(50)).len() <= 50);
+    }
+
+    #[test]
+    fn two_step_sign_in_is_asked_for_or_not() {
+        let read = |v: Value| {
+            let Value::Object(map) = serde_json::json!({"settings": {"require_totp": v}}) else { return false };
+            TenantInput::read(map, Mode::Update).is_ok()
+        };
+        assert!(read(true.into()) && read(false.into()));
+        assert!(!read("true".into()) && !read(1.into()) && !read(Value::Null));
     }
 
     #[test]

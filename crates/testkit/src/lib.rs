@@ -9,9 +9,11 @@
 pub mod client;
 pub mod database;
 pub mod fixture;
+pub mod mail;
 pub mod stack;
 pub mod switch;
 
 pub use client::{Client, Reply};
 pub use fixture::{Person, TestTenant};
+pub use mail::{MailFolder, MailServer};
 pub use stack::Stack;

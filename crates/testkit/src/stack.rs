@@ -1,6 +1,6 @@
 //! The services on free ports, over the test stack.
 
-use crate::{Client, database};
+use crate::{Client, MailFolder, database};
 use aisha_auth::{
     Identity,
     token::{AccessKeys, InternalSigner},
@@ -17,9 +17,12 @@ pub struct Stack {
     /// Base URL of the gateway, where there is one.
     pub gateway_url: Option<String>,
     pub(crate) admin: tokio_postgres::Client,
+    /// Where the gateway's mail becomes files, unless a setting says otherwise.
+    pub mail: MailFolder,
     signer: InternalSigner,
     access: AccessKeys,
-    _running: Vec<Running>,
+    _core: Running,
+    _gateway: Option<aisha_gateway::Gateway>,
 }
 
 const JWT_SECRET: &str = "7d1f5a0c9be34d6286b1c0f2a48e93d57d1f5a0c9be34d6286b1c0f2a48e93d5";
@@ -63,26 +66,30 @@ impl Stack {
         ]);
         let core = aisha_crm_core::start(aisha_crm_core::Config::read(&env).unwrap(), free(), &options()).unwrap();
         let core_url = core.url();
-        let mut running = vec![core];
-        let mut gateway_url = None;
+        let mail = MailFolder::new();
+        let mut running = None;
         if let Some(settings) = gateway {
             let mut env: HashMap<String, String> = HashMap::from_iter([
                 ("DATABASE_URL".to_owned(), database::address("DATABASE_URL")),
                 ("REDIS_URL".to_owned(), database::address("REDIS_URL")),
                 ("JWT_SECRET".to_owned(), JWT_SECRET.to_owned()),
                 ("INTERNAL_SIGNING_KEY".to_owned(), seed),
+                // A key of its own: a sender takes only what it can open, so tests do not send each other's mail.
+                ("CREDENTIALS_KEY".to_owned(), format!("{0}{0}", aisha_kernel::new_id().simple())),
+                ("MAIL_DIR".to_owned(), mail.path().display().to_string()),
+                ("FRONTEND_URL".to_owned(), "http://crm.example".to_owned()),
                 ("CRM_CORE_URL".to_owned(), core_url.clone()),
                 ("RATE_LIMIT_MAX".to_owned(), "0".to_owned()),
                 ("AUTH_RATE_LIMIT_MAX".to_owned(), "0".to_owned()),
             ]);
             env.extend(settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())));
             let config = aisha_gateway::config::Config::read(&Env::from_map(env)).unwrap();
-            let gateway = aisha_gateway::run(config, free(), &options()).unwrap();
-            gateway_url = Some(gateway.url());
-            running.push(gateway);
+            running = Some(aisha_gateway::run(config, free(), &options()).unwrap());
         }
+        let gateway_url = running.as_ref().map(aisha_gateway::Gateway::url);
         let access = AccessKeys::new(&SecretString::from(JWT_SECRET.to_owned()), None).unwrap();
-        Self { core_url, gateway_url, admin: database::admin().await, signer, access, _running: running }
+        let admin = database::admin().await;
+        Self { core_url, gateway_url, admin, mail, signer, access, _core: core, _gateway: running }
     }
 
     /// A client that acts as `identity`.

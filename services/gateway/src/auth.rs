@@ -15,7 +15,10 @@ use aisha_auth::{
 };
 use aisha_db::Db;
 use aisha_http::ApiError;
-use aisha_identity::{api_key::key_identity, session::session_identity};
+use aisha_identity::{
+    api_key::key_identity,
+    session::{SessionProof, session_identity},
+};
 use aisha_kernel::{Error, TenantId};
 use moka::sync::Cache;
 use std::{
@@ -48,6 +51,7 @@ pub struct Caller(Arc<Entry>);
 
 struct Entry {
     identity: Arc<Identity>,
+    must_enrol: bool,
     checked: Instant,
     tokens: Arc<Tokens>,
 }
@@ -63,6 +67,12 @@ impl Caller {
     #[must_use]
     pub fn identity(&self) -> &Arc<Identity> {
         &self.0.identity
+    }
+
+    /// Whether it may set up a second factor and nothing else.
+    #[must_use]
+    pub fn must_enrol(&self) -> bool {
+        self.0.must_enrol
     }
 
     /// The token for a service, as a header value.
@@ -129,12 +139,17 @@ impl Authenticator {
         }
         let key = headers.get(API_KEY).and_then(|v| v.to_str().ok()).filter(|k| api_key::prefix(k).is_some());
         let key = key.ok_or_else(Error::unauthenticated)?;
-        self.entry(CredentialId::Key(api_key::hash(key)), || key_identity(db, key)).await
+        // A key was made by somebody who could; nobody types a code for a program.
+        let find = async || {
+            let identity = key_identity(db, key).await?;
+            Ok(identity.map(|identity| SessionProof { identity, must_enrol: false }))
+        };
+        self.entry(CredentialId::Key(api_key::hash(key)), find).await
     }
 
     async fn entry<F>(&self, id: CredentialId, find: impl FnOnce() -> F) -> Result<Caller, Error>
     where
-        F: Future<Output = Result<Option<Identity>, Error>>,
+        F: Future<Output = Result<Option<SessionProof>, Error>>,
     {
         let known = self.entries.get(&id);
         if let Some(entry) = known.as_ref().filter(|e| e.checked.elapsed() < FRESH) {
@@ -142,7 +157,7 @@ impl Authenticator {
         }
         // Before the look-up: what changes while it runs must count as not seen.
         let checked = Instant::now();
-        let Some(identity) = find().await? else {
+        let Some(SessionProof { identity, must_enrol }) = find().await? else {
             self.entries.invalidate(&id);
             return Err(Error::unauthenticated());
         };
@@ -151,7 +166,7 @@ impl Authenticator {
             Some(e) if e.tokens.minted.elapsed() < TOKEN_LIFE => (Arc::clone(&e.identity), Arc::clone(&e.tokens)),
             _ => (Arc::new(identity), Arc::new(Tokens { minted: checked, ready: Default::default() })),
         };
-        let entry = Arc::new(Entry { identity, checked, tokens });
+        let entry = Arc::new(Entry { identity, must_enrol, checked, tokens });
         self.entries.insert(id, Arc::clone(&entry));
         Ok(Caller(entry))
     }

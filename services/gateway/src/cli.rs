@@ -36,7 +36,8 @@ enum Command {
         #[arg(long)]
         password: Option<String>,
     },
-    /// Make new keys: JWT_SECRET and INTERNAL_SIGNING_KEY. The old ones stay valid until the next rotation
+    /// Make new keys: JWT_SECRET and INTERNAL_SIGNING_KEY. The old ones stay valid until the next rotation. Makes
+    /// CREDENTIALS_KEY too if it is empty, and never changes it
     RotateKeys {
         /// The file to rewrite; without one the lines are printed
         #[arg(long)]

@@ -1,7 +1,14 @@
 //! The gateway's settings. Everything that is wrong with them shows at one start.
 
-use aisha_auth::token::{AccessKeys, InternalSigner};
-use aisha_config::{ConfigError, DatabaseSection, Env, HttpSection, LogSection, RedisSection, SecretString};
+use aisha_auth::{
+    sealing::{SHORTEST_KEY, Sealer},
+    token::{AccessKeys, InternalSigner},
+};
+use aisha_clients::mail::Mailer;
+use aisha_config::{
+    ConfigError, DatabaseSection, Env, HttpSection, LogSection, MailSection, RedisSection, SecretString,
+};
+use aisha_identity::Credentials;
 use ipnet::IpNet;
 use std::{fmt, net::IpAddr, time::Duration};
 
@@ -20,6 +27,10 @@ pub struct Config {
     pub keys: Keys,
     /// `CRM_CORE_URL`.
     pub crm_core_url: String,
+    /// How mail leaves.
+    pub mail: MailSection,
+    /// `FRONTEND_URL`: the web application, where the links in e-mails lead.
+    pub frontend_url: String,
     /// `ALLOWED_ORIGINS` and the origin of `FRONTEND_URL`: where browsers may call from.
     pub allowed_origins: Vec<String>,
     /// Limits.
@@ -41,6 +52,10 @@ pub struct Keys {
     pub jwt_previous: Option<SecretString>,
     /// `INTERNAL_SIGNING_KEY`.
     pub internal: SecretString,
+    /// `CREDENTIALS_KEY`: seals what must be read again, such as the secrets of second factors.
+    pub credentials: SecretString,
+    /// `CREDENTIALS_KEY_PREVIOUS`: still opens what it has sealed.
+    pub credentials_previous: Option<SecretString>,
 }
 
 impl fmt::Debug for Keys {
@@ -71,6 +86,8 @@ impl Config {
             jwt: env.secret("JWT_SECRET", 32),
             jwt_previous: env.optional_secret("JWT_SECRET_PREVIOUS", 32),
             internal: env.secret("INTERNAL_SIGNING_KEY", 32),
+            credentials: env.secret("CREDENTIALS_KEY", SHORTEST_KEY),
+            credentials_previous: env.optional_secret("CREDENTIALS_KEY_PREVIOUS", SHORTEST_KEY),
         };
         let config = Self {
             http: HttpSection::read(env, "GATEWAY_LISTEN", &listen),
@@ -78,6 +95,8 @@ impl Config {
             database: DatabaseSection::read(env),
             redis: RedisSection::read(env),
             crm_core_url: env.url_or("CRM_CORE_URL", &["http"], "http://127.0.0.1:4010"),
+            mail: MailSection::read(env),
+            frontend_url: env.url_or("FRONTEND_URL", &["http", "https"], "http://localhost:4000"),
             allowed_origins: origins(env),
             limits: LimitConfig {
                 window: env.millis_or("RATE_LIMIT_WINDOW_MS", Duration::from_secs(60)),
@@ -94,8 +113,20 @@ impl Config {
         {
             env.problem("INTERNAL_SIGNING_KEY", e);
         }
+        if let Err(e) = Mailer::new(&config.mail) {
+            env.problem("SMTP_FROM", e);
+        }
         env.finish()?;
         Ok(config)
+    }
+
+    /// What credentials are made with.
+    ///
+    /// # Errors
+    /// When the key cannot be used; [`Config::read`] has made sure that it can.
+    pub fn credentials(&self) -> anyhow::Result<Credentials> {
+        let sealer = Sealer::new(&self.keys.credentials, self.keys.credentials_previous.as_ref())?;
+        Ok(Credentials::new(sealer, self.frontend_url.clone()))
     }
 
     /// The keys as the code uses them.
@@ -143,6 +174,9 @@ mod tests {
             ("TRUSTED_PROXIES", "10.0.0.0/8,nonsense"),
             ("ALLOWED_ORIGINS", "*"),
             ("RATE_LIMIT_MAX", "many"),
+            ("CREDENTIALS_KEY", "too short"),
+            ("SMTP_HOST", "mail.example"),
+            ("SMTP_FROM", "nobody"),
         ]);
         let text = Config::read(&env).unwrap_err().to_string();
         for name in [
@@ -153,6 +187,8 @@ mod tests {
             "TRUSTED_PROXIES",
             "ALLOWED_ORIGINS",
             "RATE_LIMIT_MAX",
+            "CREDENTIALS_KEY",
+            "SMTP_FROM",
         ] {
             assert!(text.contains(name), "{name} in {text}");
         }
@@ -164,6 +200,7 @@ mod tests {
         let env = Env::from_map([
             ("JWT_SECRET", "0123456789abcdef0123456789abcdef"),
             ("INTERNAL_SIGNING_KEY", key.as_str()),
+            ("CREDENTIALS_KEY", "0123456789abcdef0123456789abcdef"),
             ("DATABASE_URL", "postgres://a:b@127.0.0.1/aisha"),
             ("REDIS_URL", "redis://127.0.0.1"),
             ("TRUSTED_PROXIES", "10.0.0.0/8, ::1"),
@@ -177,6 +214,7 @@ mod tests {
         assert_eq!(config.allowed_origins, ["https://a.example", "https://b.example"]);
         assert_eq!(config.trusted_proxies.len(), 2);
         assert!(config.secure_cookies && !config.readonly);
-        assert!(config.open_keys().is_ok());
+        assert!(config.open_keys().is_ok() && config.credentials().is_ok());
+        assert_eq!(config.frontend_url, "https://b.example");
     }
 }

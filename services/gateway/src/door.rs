@@ -32,11 +32,22 @@ fn access(method: &Method, path: &str) -> Access {
         ("GET" | "HEAD", "/health" | "/ready" | "/metrics") => Access::Open,
         ("GET" | "HEAD", "/api/status" | "/api-docs" | "/api-docs.json") => Access::Public,
         ("GET" | "HEAD", path) if path.starts_with("/api-docs/") => Access::Public,
-        ("POST", "/api/auth/login") => Access::OwnLimit,
+        ("POST", "/api/auth/login" | "/api/auth/forgot-password") => Access::OwnLimit,
+        // Their credential is the token of a link.
+        ("POST", "/api/auth/accept-invitation" | "/api/auth/reset-password") => Access::OwnLimit,
+        ("GET" | "HEAD", "/api/auth/invitation") => Access::OwnLimit,
         // Their credential is the refresh token, in the body or a cookie.
         ("POST", "/api/auth/refresh" | "/api/auth/logout") => Access::Public,
         _ => Access::Caller,
     }
+}
+
+/// What a session may do that must first set up a second factor.
+fn sets_up_totp(method: &Method, path: &str) -> bool {
+    matches!(
+        (method.as_str(), path),
+        ("GET" | "HEAD", "/api/auth/totp") | ("POST", "/api/auth/totp/enrol" | "/api/auth/totp/verify")
+    )
 }
 
 /// Whether a request may go ahead while the platform is read-only.
@@ -95,6 +106,10 @@ async fn enter(request: &ServiceRequest) -> Result<Option<crate::limits::Quota>,
                 facts.set_tenant_id(tenant);
             }
             let quota = worker.limits.check_caller(&caller).await?;
+            if caller.must_enrol() && !sets_up_totp(method, path) {
+                let message = "Your organisation asks for two-step sign-in: set it up first.";
+                return Err(Refusal::new(ErrorCode::TotpEnrolmentRequired, message).into());
+            }
             request.extensions_mut().insert(caller);
             Ok(quota)
         }
@@ -113,6 +128,10 @@ mod tests {
         for (method, path) in [
             (Method::POST, "/health"),
             (Method::GET, "/api/auth/login"),
+            (Method::POST, "/api/auth/invitation"),
+            (Method::GET, "/api/auth/reset-password"),
+            (Method::POST, "/api/auth/totp/verify"),
+            (Method::GET, "/api/invitations"),
             (Method::GET, "/api/auth/me"),
             (Method::GET, "/api/users"),
             (Method::GET, "/api/contacts"),
@@ -122,6 +141,20 @@ mod tests {
             (Method::GET, "/nonsense"),
         ] {
             assert_eq!(access(&method, path), Access::Caller, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn who_must_enrol_can_do_that_and_nothing_else() {
+        assert!(sets_up_totp(&Method::POST, "/api/auth/totp/enrol") && sets_up_totp(&Method::GET, "/api/auth/totp"));
+        for (method, path) in [
+            (Method::GET, "/api/contacts"),
+            (Method::GET, "/api/auth/me"),
+            (Method::POST, "/api/auth/totp/disable"),
+            (Method::POST, "/api/apikeys"),
+            (Method::PUT, "/api/auth/password"),
+        ] {
+            assert!(!sets_up_totp(&method, path), "{method} {path}");
         }
     }
 

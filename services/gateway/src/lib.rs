@@ -11,6 +11,7 @@ pub mod config;
 pub mod door;
 pub mod headers;
 pub mod limits;
+pub mod mail_sender;
 pub mod proxy;
 pub mod rotate_keys;
 pub mod routes;
@@ -30,8 +31,12 @@ use actix_web::{
 };
 use aisha_http::{RequestLog, Running, ServeOptions, serve};
 use config::Config;
+use mail_sender::MailSender;
 use state::{Shared, Worker};
-use std::{net::TcpListener, sync::Arc};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+};
 
 /// The app of one worker.
 #[must_use]
@@ -75,13 +80,54 @@ fn cors(config: &Config) -> Cors {
     config.allowed_origins.iter().fold(cors, |cors, origin| cors.allowed_origin(origin))
 }
 
-/// Serves until the process is told to stop, or until the answer is. Needs a Tokio runtime.
+/// The gateway at work.
+#[derive(Debug)]
+pub struct Gateway {
+    http: Running,
+    mail: MailSender,
+}
+
+impl Gateway {
+    /// The address it listens on, with the real port when 0 was asked for.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.http.address()
+    }
+
+    /// Its base URL, for instance `http://127.0.0.1:4001`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.http.url()
+    }
+
+    /// Waits until the process is told to stop, finishes what is in hand, and returns.
+    ///
+    /// # Errors
+    /// When serving or sending e-mails ended otherwise.
+    pub async fn wait(self) -> std::io::Result<()> {
+        let served = self.http.wait().await;
+        self.mail.stop().await.and(served)
+    }
+
+    /// Takes nothing new, finishes what is in hand, and returns.
+    ///
+    /// # Errors
+    /// As [`Gateway::wait`].
+    pub async fn stop(self) -> std::io::Result<()> {
+        let served = self.http.stop().await;
+        self.mail.stop().await.and(served)
+    }
+}
+
+/// Serves, and sends what e-mails there are, until the process is told to stop, or until the answer is. Needs a Tokio
+/// runtime.
 ///
 /// # Errors
 /// When a setting cannot be used or the socket cannot be served.
-pub fn run(config: Config, listener: TcpListener, options: &ServeOptions) -> anyhow::Result<Running> {
+pub fn run(config: Config, listener: TcpListener, options: &ServeOptions) -> anyhow::Result<Gateway> {
     let shared = Shared::new(config)?;
     // Finds out here, where it can be said, what would fail on every worker.
     Worker::new(&shared)?;
-    Ok(serve(listener, options, move || app(&shared))?)
+    let mail = MailSender::start(&shared)?;
+    Ok(Gateway { http: serve(listener, options, move || app(&shared))?, mail })
 }

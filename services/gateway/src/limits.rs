@@ -81,19 +81,25 @@ impl Limits {
         }
     }
 
-    /// Counts a login against the address with the e-mail, and against the address.
+    /// Counts an attempt at a credential against the address with the subject (an e-mail address, a user, a link), and
+    /// against the address. Kinds, such as `login`, do not use up each other.
     ///
     /// # Errors
     /// 429; 503 without Redis.
-    pub async fn check_login(&self, address: IpAddr, email: &str) -> Result<LoginAttempt, ApiError> {
+    pub async fn check_credential(
+        &self,
+        kind: &'static str,
+        address: IpAddr,
+        subject: &str,
+    ) -> Result<LoginAttempt, ApiError> {
         let max = self.config.login;
         if max == 0 {
             return Ok(LoginAttempt(None));
         }
         let address = client::counted(address);
-        let email: String = email.trim().to_lowercase().chars().take(320).collect();
-        let pair = Key::platform("login").part(address).part(email);
-        let all = Key::platform("logins").part(address);
+        let subject: String = subject.trim().to_lowercase().chars().take(320).collect();
+        let pair = Key::platform(kind).part(address).part(subject);
+        let all = Key::platform(kind).part(address).part("").part("all");
         let limits = [(&pair, max), (&all, max.saturating_mul(ADDRESS_FACTOR))];
         let decision = self.redis.check_many(&limits, self.config.window).await.map_err(aisha_kernel::Error::from)?;
         if decision.allowed { Ok(LoginAttempt(Some(pair))) } else { Err(ApiError::rate_limited(decision.retry_after)) }

@@ -1,6 +1,7 @@
-//! Making the keys that tokens are signed with, and putting them into an environment file.
+//! Making the keys that tokens are signed with and secrets are sealed with, and putting them into an environment file.
 //!
-//! A rotation keeps the old key for verification, so that nobody is signed out and services that still know the old
+//! The key that seals is made once and never changed here: what it has sealed is in the database and would stay closed.
+//! A rotation of the others keeps the old key for verification, so that nobody is signed out and services that still know the old
 //! public key only go on working until they are restarted.
 
 use aisha_auth::{api_key::generate_opaque, token::InternalSigner};
@@ -11,6 +12,7 @@ const JWT: &str = "JWT_SECRET";
 const JWT_PREVIOUS: &str = "JWT_SECRET_PREVIOUS";
 const SIGNING: &str = "INTERNAL_SIGNING_KEY";
 const PUBLIC: &str = "INTERNAL_PUBLIC_KEYS";
+const CREDENTIALS: &str = "CREDENTIALS_KEY";
 
 /// Names with their new values, from the present ones.
 ///
@@ -44,6 +46,9 @@ pub fn new_values(
             out.push((SIGNING, seed));
             out.push((PUBLIC, public.join(",")));
         }
+    }
+    if present(CREDENTIALS).is_none() {
+        out.push((CREDENTIALS, generate_opaque().map_err(|_| anyhow!("no randomness"))?.shown));
     }
     Ok(out)
 }
@@ -125,7 +130,7 @@ mod tests {
     #[test]
     fn only_missing_keys_are_made() {
         let none = new_values(|_| None, true).unwrap();
-        assert_eq!(names(&none), [JWT, SIGNING, PUBLIC]);
+        assert_eq!(names(&none), [JWT, SIGNING, PUBLIC, CREDENTIALS]);
         let get = |name: &str| none.iter().find(|(n, _)| *n == name).map(|(_, v)| v.clone());
         assert_eq!(get(JWT).unwrap().len(), 64);
         assert!(new_values(get, true).unwrap().is_empty());
@@ -164,7 +169,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(".env");
         fs::write(&path, "A=1\nJWT_SECRET=\n").unwrap();
-        assert_eq!(rewrite_file(&path, true).unwrap(), [JWT, SIGNING, PUBLIC]);
+        assert_eq!(rewrite_file(&path, true).unwrap(), [JWT, SIGNING, PUBLIC, CREDENTIALS]);
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let before = fs::read_to_string(&path).unwrap();
         assert!(before.starts_with("A=1\nJWT_SECRET="));

@@ -5,8 +5,10 @@ use aisha_cache::Cache;
 use aisha_config::ExposeSecret as _;
 use aisha_db::{Db, DbConfig, RequestContext};
 use aisha_http::{RequestFacts, health::Check};
+use aisha_identity::Credentials;
 use aisha_kernel::Error;
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// Shared by all workers.
 #[derive(Debug)]
@@ -15,6 +17,10 @@ pub struct Shared {
     pub config: Config,
     /// Verifies credentials.
     pub auth: Authenticator,
+    /// What credentials are made with.
+    pub credentials: Credentials,
+    /// Wakes the sender of e-mails: one was queued.
+    pub mail_queued: Notify,
 }
 
 impl Shared {
@@ -24,7 +30,8 @@ impl Shared {
     /// When a key cannot be used.
     pub fn new(config: Config) -> anyhow::Result<Arc<Self>> {
         let (access, internal) = config.open_keys()?;
-        Ok(Arc::new(Self { config, auth: Authenticator::new(access, internal) }))
+        let (credentials, auth) = (config.credentials()?, Authenticator::new(access, internal));
+        Ok(Arc::new(Self { config, auth, credentials, mail_queued: Notify::new() }))
     }
 
     /// How to reach the database.

@@ -2,7 +2,10 @@
 
 use super::{User, UserInput, by_id, from_rows, invalid_tenant};
 use crate::{
+    credentials::Credentials,
     hashing,
+    invitation::{InvitedUser, issue},
+    link::lock,
     sql::{acting, boolean, col, json},
 };
 use aisha_auth::{AccessLevel, Action, Identity, Role};
@@ -19,10 +22,46 @@ use uuid::Uuid;
 pub async fn create(
     db: &Db,
     me: &Identity,
-    mut input: UserInput,
+    input: UserInput,
     tenant: Option<TenantId>,
     cx: &RequestContext,
 ) -> Result<User, Error> {
+    let new = prepare(me, input, tenant).await?;
+    let why = acting(me, "user created", new.tenant, cx);
+    db.system(&why, async |tx: &mut SystemTx| new.insert(tx).await).await
+}
+
+/// Makes a user without a password and sends an invitation to choose one, both or neither.
+///
+/// # Errors
+/// As [`create`]; 422 naming `send_invitation` for a user who would have a password or not be active.
+pub async fn create_invited(
+    db: &Db,
+    credentials: &Credentials,
+    me: &Identity,
+    input: UserInput,
+    tenant: Option<TenantId>,
+    cx: &RequestContext,
+) -> Result<InvitedUser, Error> {
+    if input.password.is_some() {
+        return Err(Error::invalid("send_invitation", "cannot be true with a password: the user chooses one"));
+    }
+    if input.is_active == Some(false) {
+        return Err(Error::invalid("send_invitation", "cannot be true for a user who is not active"));
+    }
+    let new = prepare(me, input, tenant).await?;
+    let why = acting(me, "user created", new.tenant, cx);
+    db.system(&why, async |tx: &mut SystemTx| {
+        let user = new.insert(tx).await?;
+        let person = lock(tx, me, user.id).await?;
+        let invitation = issue(tx, credentials, me, &person, cx).await?;
+        Ok(InvitedUser { user, invitation: Some(invitation) })
+    })
+    .await
+}
+
+/// A user that may be made by the caller.
+async fn prepare(me: &Identity, mut input: UserInput, tenant: Option<TenantId>) -> Result<New, Error> {
     me.require("users", Action::Create)?;
     let role = input.role.map_or(Role::Employee, |r| r.resolve(None));
     if role > me.role {
@@ -33,9 +72,7 @@ pub async fn create(
         Some(password) => Some(hashing::hash(password).await?),
         None => None,
     };
-    let new = New { id: new_id(), tenant, role, password_hash, input, created_by: Some(me.user_id.0) };
-    let why = acting(me, "user created", tenant, cx);
-    db.system(&why, async |tx: &mut SystemTx| new.insert(tx).await).await
+    Ok(New { id: new_id(), tenant, role, password_hash, input, created_by: Some(me.user_id.0) })
 }
 
 /// Where a new user of this role belongs.

@@ -5,9 +5,10 @@ mod input;
 mod password;
 mod update;
 
-pub use create::{Superadmin, create, create_superadmin};
+pub use create::{Superadmin, create, create_invited, create_superadmin};
 pub use input::UserInput;
 pub use password::change_password;
+pub(crate) use password::end_sessions;
 pub use update::{deactivate, update};
 
 use crate::sql::{acting, boolean, col, one};
@@ -150,7 +151,7 @@ pub struct UserPage {
 }
 
 /// The tenant that a request about users is bound to: one's own, or for a superadmin the one it names, if any.
-fn reach(me: &Identity, requested: Option<TenantId>) -> Result<Option<TenantId>, Error> {
+pub(crate) fn reach(me: &Identity, requested: Option<TenantId>) -> Result<Option<TenantId>, Error> {
     match (me.tenant_id, requested) {
         (Some(own), Some(asked)) if own != asked => Err(invalid_tenant()),
         (Some(own), _) => Ok(Some(own)),
@@ -187,7 +188,7 @@ pub async fn myself(db: &Db, me: &Identity) -> Result<User, Error> {
 
 /// The tenant of a user that the caller may see, or 404. An employee row shows only in a transaction that names its
 /// tenant, so this comes first when somebody from above the tenants asks.
-async fn tenant_of(db: &Db, me: &Identity, id: Uuid) -> Result<Option<TenantId>, Error> {
+pub(crate) async fn tenant_of(db: &Db, me: &Identity, id: Uuid) -> Result<Option<TenantId>, Error> {
     let own = reach(me, None)?;
     let mut sql = Sql::new("SELECT tenant_id FROM users WHERE id = ");
     sql.bind(id);

@@ -2,7 +2,9 @@
 
 use crate::{
     audit::Entry,
+    credentials::Credentials,
     hashing,
+    letter::{self, Kind, Recipient},
     sql::{acting, col, one},
 };
 use aisha_auth::{Identity, password};
@@ -11,12 +13,13 @@ use aisha_kernel::{Error, TenantId};
 use serde_json::json;
 use uuid::Uuid;
 
-/// Changes one's own password. All other sessions end.
+/// Changes one's own password. All other sessions end, and one is told by e-mail.
 ///
 /// # Errors
 /// 403 for an API key; 422 naming `current_password` or `new_password`.
 pub async fn change_password(
     db: &Db,
+    credentials: &Credentials,
     me: &Identity,
     current: &str,
     new: &str,
@@ -30,7 +33,7 @@ pub async fn change_password(
         return Err(Error::validation(problems));
     }
     let why = acting(me, "password changed", me.tenant_id, cx);
-    let mut sql = Sql::new("SELECT password_hash FROM users WHERE id = ");
+    let mut sql = Sql::new("SELECT password_hash, email, full_name FROM users WHERE id = ");
     sql.bind(me.user_id.0);
     let row = one(db.system(&why, async |tx: &mut SystemTx| tx.rows(sql.clone()).await).await?)?;
     let stored: Option<String> = col(&row, 0)?;
@@ -38,6 +41,8 @@ pub async fn change_password(
         return Err(Error::invalid("current_password", "is not the current password"));
     }
     let hash = hashing::hash(new.to_owned()).await?;
+    let (email, name): (String, String) = (col(&row, 1)?, col(&row, 2)?);
+    let letter = letter::notice(Recipient { email: &email, name: &name }, Kind::PasswordChanged, None)?;
     db.system(&why, async |tx: &mut SystemTx| {
         // The hash that was verified must still be the one in force: of two changes at once the second is refused.
         let mut sql = Sql::new("UPDATE users SET password_changed_at = now(), password_hash = ");
@@ -45,7 +50,8 @@ pub async fn change_password(
         sql.bind(Bind::Text(stored.clone(), "text")).push(" RETURNING id");
         let ended = end_sessions(me.user_id.0, me.sid, "password changed");
         let entry = reset_entry(me, me.user_id.0, me.tenant_id).insert(cx);
-        let results = tx.flight(vec![sql, ended, entry]).await?;
+        let notice = credentials.queue(me.user_id.0, Kind::PasswordChanged, &letter)?.insert;
+        let results = tx.flight(vec![sql, ended, entry, notice]).await?;
         if results.first().is_none_or(Vec::is_empty) {
             return Err(Error::conflict("The password was changed at the same time."));
         }
@@ -55,7 +61,7 @@ pub async fn change_password(
 }
 
 /// Ends all live sessions of a user but one.
-pub(super) fn end_sessions(user: Uuid, but: Uuid, reason: &'static str) -> Sql {
+pub(crate) fn end_sessions(user: Uuid, but: Uuid, reason: &'static str) -> Sql {
     let mut sql = Sql::new("UPDATE sessions SET revoked_at = now(), revoked_reason = ");
     sql.bind(Bind::text(reason)).push(" WHERE revoked_at IS NULL AND user_id = ").bind(user);
     sql.push(" AND id <> ").bind(but);

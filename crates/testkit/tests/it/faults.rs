@@ -111,7 +111,7 @@ async fn a_service_that_is_away_is_a_503() {
 fn a_service_without_its_settings_lists_all_that_is_missing() {
     let nothing = Env::from_map(Vec::<(String, String)>::new());
     let text = aisha_gateway::config::Config::read(&nothing).unwrap_err().to_string();
-    for name in ["JWT_SECRET", "INTERNAL_SIGNING_KEY", "DATABASE_URL", "REDIS_URL"] {
+    for name in ["JWT_SECRET", "INTERNAL_SIGNING_KEY", "CREDENTIALS_KEY", "DATABASE_URL", "REDIS_URL"] {
         assert!(text.contains(name), "{name} in {text}");
     }
     let nothing = Env::from_map(Vec::<(String, String)>::new());

@@ -45,7 +45,16 @@ async fn nobody_gets_in_without_a_credential() {
             assert_eq!(call(client, &method, &path).await, 401, "{method} {path}");
         }
     }
-    assert_eq!(public, ["POST /api/auth/login", "POST /api/auth/refresh", "GET /api/status"], "the reviewed list");
+    let reviewed = [
+        "POST /api/auth/accept-invitation",
+        "POST /api/auth/forgot-password",
+        "GET /api/auth/invitation",
+        "POST /api/auth/login",
+        "POST /api/auth/refresh",
+        "POST /api/auth/reset-password",
+        "GET /api/status",
+    ];
+    assert_eq!(public, reviewed);
 }
 
 #[actix_web::test]
@@ -54,11 +63,14 @@ async fn accounts_of_another_tenant_are_not_there() {
     let (a, b) = (stack.tenant().await, stack.tenant().await);
     let key = json!({"name": "k", "permissions": ["*"]});
     let key = a.admin.client.post("/api/apikeys", key).await.expect(201).id();
+    let invitation = a.admin.client.post(&format!("/api/users/{}/invite", a.colleague.user_id), json!({})).await;
+    let invitation = invitation.expect(201).id();
     let before = a.admin.client.get(&format!("/api/users/{}", a.employee.user_id)).await.expect(200).data();
     for (method, path, open) in operations(&stack).await {
         let id = match path.split('/').nth(2) {
             Some("users") => a.employee.user_id,
             Some("apikeys") => key,
+            Some("invitations") => invitation,
             Some("auth") => a.employee.sid,
             _ => continue,
         };

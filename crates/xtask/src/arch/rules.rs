@@ -16,8 +16,8 @@ pub const TOOLS: &[&str] = &["aisha-bench", "aisha-testkit", "xtask"];
 pub const ARROWS: &[(Source, Targets)] = &[
     (Source::Crates(&["aisha-kernel"]), Targets::Only(&[])),
     (Source::Crates(&["aisha-auth", "aisha-config"]), Targets::Only(&["aisha-kernel"])),
-    // Takes its settings as the section that `config` reads.
-    (Source::Crates(&["aisha-telemetry"]), Targets::Only(&["aisha-config", "aisha-kernel"])),
+    // Take their settings as the sections that `config` reads.
+    (Source::Crates(&["aisha-clients", "aisha-telemetry"]), Targets::Only(&["aisha-config", "aisha-kernel"])),
     (Source::Crates(&["aisha-cache", "aisha-db"]), Targets::Only(&["aisha-auth", "aisha-kernel"])),
     (Source::Crates(DOMAINS), Targets::Only(&["aisha-auth", "aisha-db", "aisha-kernel"])),
     (

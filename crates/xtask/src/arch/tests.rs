@@ -14,13 +14,18 @@ fn package(name: &str, dependencies: &[&str]) -> Package {
 /// Every crate using all that it may.
 fn sound() -> Vec<Package> {
     let glue = ["aisha-auth", "aisha-cache", "aisha-config", "aisha-db", "aisha-kernel", "aisha-telemetry"];
-    let service =
-        [&glue[..], &["aisha-crm", "aisha-identity", "aisha-tenancy", "aisha-http", "aisha-bus", "actix-web"]].concat();
+    let service = [
+        &glue[..],
+        &["aisha-clients", "aisha-crm", "aisha-identity", "aisha-tenancy", "aisha-http", "aisha-bus"],
+        &["actix-web"],
+    ]
+    .concat();
     vec![
         package("aisha-kernel", &["serde", "uuid"]),
         package("aisha-auth", &["aisha-kernel"]),
         package("aisha-config", &["aisha-kernel"]),
         package("aisha-telemetry", &["aisha-kernel", "aisha-config"]),
+        package("aisha-clients", &["aisha-kernel", "aisha-config", "lettre"]),
         package("aisha-cache", &["aisha-kernel", "aisha-auth", "redis"]),
         package("aisha-db", &["aisha-kernel", "aisha-auth", "bb8", "diesel", "diesel-async", "tokio-postgres"]),
         package("aisha-crm", &["aisha-kernel", "aisha-auth", "aisha-db", "diesel"]),

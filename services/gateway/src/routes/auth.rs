@@ -3,6 +3,7 @@
 use super::docs::{ErrorBody, Success};
 use crate::{
     auth::Caller,
+    limits::LoginAttempt,
     state::{Worker, request_context},
 };
 use actix_web::{
@@ -11,9 +12,9 @@ use actix_web::{
     web::{self, Bytes, Data, ServiceConfig},
 };
 use aisha_auth::{Role, token::ACCESS_TTL};
-use aisha_http::{ApiResult, RequestFacts, body::Json, ok};
+use aisha_http::{ApiError, ApiResult, RequestFacts, body::Json, ok};
 use aisha_identity::{
-    session::{self, REFRESH_DAYS},
+    session::{self, REFRESH_DAYS, SignedIn},
     user::{self, User},
 };
 use aisha_kernel::{Error, ErrorCode, TenantId, UserId};
@@ -42,6 +43,8 @@ pub struct LoginBody {
     email: String,
     /// Password.
     password: String,
+    /// Where two-step sign-in is on: the code of the device, or a recovery code.
+    otp: Option<String>,
 }
 
 /// A refresh token, where no cookie carries it.
@@ -72,6 +75,9 @@ pub struct Tokens {
     /// Who signed in; with login only.
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<User>,
+    /// With login only, and then true: the tenant asks for two-step sign-in, which must be set up before anything else.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    totp_enrolment_required: Option<bool>,
 }
 
 /// The envelope of tokens, with the access token on top as well for older clients.
@@ -89,7 +95,7 @@ pub struct TokenAnswer {
 #[derive(Serialize, ToSchema)]
 pub struct Done {
     /// A sentence.
-    message: &'static str,
+    pub message: &'static str,
 }
 
 /// Signs in with e-mail and password.
@@ -97,25 +103,41 @@ pub struct Done {
     request_body = LoginBody,
     responses((status = 200, description = "Tokens and the user; also sets the refresh cookie", body = TokenAnswer),
         (status = 400, description = "Not JSON", body = ErrorBody),
-        (status = 401, description = "`invalid_credentials`: one answer for every reason", body = ErrorBody),
+        (status = 401, description = "`invalid_credentials`: one answer for every reason. With the right password: \
+            `otp_required` or `invalid_otp`", body = ErrorBody),
         (status = 422, description = "A field is missing", body = ErrorBody),
         (status = 429, description = "Too many attempts", body = ErrorBody),
         (status = 503, description = "Database or Redis is away", body = ErrorBody)))]
 pub async fn login(request: HttpRequest, worker: Data<Worker>, body: Json<LoginBody>) -> ApiResult {
     let body = body.0;
-    let facts = RequestFacts::of(&request);
-    let address = facts.as_ref().and_then(|f| f.client_ip()).ok_or_else(|| Error::internal("no address"))?;
-    let attempt = worker.limits.check_login(address, &body.email).await?;
+    let attempt = counted(&worker, &request, "login", &body.email).await?;
     let cx = request_context(&request)?;
-    let signed_in = session::login(&worker.db, &body.email, &body.password, &cx).await?;
+    let (credentials, otp) = (&worker.shared.credentials, body.otp.as_deref().filter(|otp| !otp.trim().is_empty()));
+    let signed_in = session::login(&worker.db, credentials, &body.email, &body.password, otp, &cx).await?;
     worker.limits.login_succeeded(&attempt).await;
-    let user = signed_in.user;
-    if let Some(facts) = facts {
+    opened(&worker, &request, signed_in)
+}
+
+/// The answer to somebody who has just signed in.
+pub(super) fn opened(worker: &Worker, request: &HttpRequest, signed_in: SignedIn) -> ApiResult {
+    let SignedIn { session, refresh_token, user, must_enrol } = signed_in;
+    if let Some(facts) = RequestFacts::of(request) {
         facts.set_user_id(UserId(user.id));
     }
     let role: Role = user.role.parse()?;
-    let (id, tenant) = (UserId(user.id), user.tenant_id.map(TenantId));
-    tokens(&worker, signed_in.session, signed_in.refresh_token, (id, tenant, role), Some(user))
+    let whose = (UserId(user.id), user.tenant_id.map(TenantId), role);
+    tokens(worker, session, refresh_token, whose, Some((user, must_enrol)))
+}
+
+/// Counts an attempt at a credential, as a login is counted.
+pub(super) async fn counted(
+    worker: &Worker,
+    request: &HttpRequest,
+    kind: &'static str,
+    subject: &str,
+) -> Result<LoginAttempt, ApiError> {
+    let address = RequestFacts::of(request).and_then(|f| f.client_ip()).ok_or_else(|| Error::internal("no address"))?;
+    worker.limits.check_credential(kind, address, subject).await
 }
 
 /// Continues a session: a new access token and a new refresh token, from the body or the cookie.
@@ -173,7 +195,7 @@ pub async fn me(worker: Data<Worker>, caller: Caller) -> ApiResult {
     Ok(ok(user::myself(&worker.db, caller.identity()).await?))
 }
 
-/// Changes one's own password; all other sessions end.
+/// Changes one's own password; all other sessions end, and an e-mail says so.
 #[utoipa::path(put, path = "/api/auth/password", operation_id = "auth_password_update", tag = "auth",
     request_body = PasswordBody,
     responses((status = 200, description = "Changed", body = Success<Done>),
@@ -191,13 +213,13 @@ pub async fn change_password(
 ) -> ApiResult {
     let me = caller.identity();
     // Guessing the current password is guessing a password, whoever holds the session.
-    let address =
-        RequestFacts::of(&request).and_then(|f| f.client_ip()).ok_or_else(|| Error::internal("no address"))?;
-    let attempt = worker.limits.check_login(address, &me.user_id.to_string()).await?;
+    let attempt = counted(&worker, &request, "login", &me.user_id.to_string()).await?;
     let (body, cx) = (body.0, request_context(&request)?);
-    user::change_password(&worker.db, me, &body.current_password, &body.new_password, &cx).await?;
+    user::change_password(&worker.db, &worker.shared.credentials, me, &body.current_password, &body.new_password, &cx)
+        .await?;
     worker.limits.login_succeeded(&attempt).await;
     worker.shared.auth.forget_user(me.user_id.0);
+    worker.shared.mail_queued.notify_one();
     Ok(ok(Done { message: "Your password was changed." }))
 }
 
@@ -213,11 +235,13 @@ fn tokens(
     session: Uuid,
     refresh_token: String,
     (user, tenant, role): (UserId, Option<TenantId>, Role),
-    shown: Option<User>,
+    opened: Option<(User, bool)>,
 ) -> ApiResult {
     let token = worker.shared.auth.access.mint(user, session, tenant.map(|t| t.0), role).map_err(Error::internal)?;
     let cookie = cookie(worker, refresh_token.clone());
-    let data = Tokens { token: token.clone(), refresh_token, expires_in: ACCESS_TTL, user: shown };
+    let (user, must_enrol) = opened.unzip();
+    let totp_enrolment_required = must_enrol.filter(|must| *must);
+    let data = Tokens { token: token.clone(), refresh_token, expires_in: ACCESS_TTL, user, totp_enrolment_required };
     let answer = TokenAnswer { status: "success", token, data };
     let body = serde_json::to_vec(&answer).map_err(Error::internal)?;
     let mut response = aisha_http::envelope::json(actix_web::http::StatusCode::OK, body);

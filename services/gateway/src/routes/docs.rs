@@ -1,6 +1,6 @@
 //! The API document of the whole platform, and the page that shows it. Nothing is loaded from elsewhere.
 
-use super::{api_keys, auth, sessions, status, users};
+use super::{api_keys, auth, invitations, reset, sessions, status, totp, users};
 use actix_web::{
     HttpResponse,
     http::header,
@@ -98,6 +98,16 @@ pub struct UserBody {
     metadata: Option<Value>,
 }
 
+/// What a client writes on a new user.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what UserInput::parse and send_invitation read from JSON")]
+pub struct NewUserBody {
+    #[serde(flatten)]
+    user: UserBody,
+    /// Whether to send a link to choose a password, instead of `password`.
+    send_invitation: Option<bool>,
+}
+
 /// What a client writes on an API key.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "documents what ApiKeyInput::parse reads from JSON")]
@@ -120,6 +130,9 @@ pub struct ApiKeyBody {
     paths(
         auth::login, auth::refresh, auth::logout, auth::me, auth::change_password,
         sessions::list, sessions::delete, sessions::delete_others,
+        invitations::show, invitations::accept, invitations::list, invitations::delete, invitations::invite,
+        reset::forgot, reset::reset, reset::send,
+        totp::read, totp::enrol, totp::verify, totp::disable, totp::recovery_codes, totp::read_user, totp::reset_user,
         users::list, users::create, users::read, users::update, users::patch, users::delete,
         api_keys::list, api_keys::create, api_keys::delete,
         status::read,
@@ -128,6 +141,7 @@ pub struct ApiKeyBody {
     modifiers(&Security),
     tags(
         (name = "auth", description = "Signing in, sessions, one's own account"),
+        (name = "invitations", description = "Links by which new users choose a password"),
         (name = "users", description = "User accounts"),
         (name = "apikeys", description = "API keys"),
         (name = "system", description = "The state of the platform"),
@@ -244,7 +258,7 @@ mod tests {
                 assert!(operation["responses"]["429"].is_object(), "{method} {path} says nothing about limits");
             }
         }
-        assert_eq!(ids.len(), 18);
+        assert_eq!(ids.len(), 33);
     }
 
     #[test]

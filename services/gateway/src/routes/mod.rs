@@ -3,9 +3,12 @@
 pub mod api_keys;
 pub mod auth;
 pub mod docs;
+pub mod invitations;
 pub mod query;
+pub mod reset;
 pub mod sessions;
 pub mod status;
+pub mod totp;
 pub mod users;
 
 use crate::{proxy, state::Worker};
@@ -22,6 +25,9 @@ pub fn configure(worker: &Worker) -> impl FnOnce(&mut ServiceConfig) + use<> {
         health::routes(checks, metrics)(cfg);
         auth::configure(cfg);
         sessions::configure(cfg);
+        reset::configure(cfg);
+        totp::configure(cfg);
+        invitations::configure(cfg);
         users::configure(cfg);
         api_keys::configure(cfg);
         cfg.service(status);

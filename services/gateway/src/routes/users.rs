@@ -1,7 +1,8 @@
 //! User accounts, for admins.
 
 use super::{
-    docs::{Deleted, ErrorBody, Success, UserBody},
+    docs::{Deleted, ErrorBody, NewUserBody, Success, UserBody},
+    invitations::send_invitation,
     query::{TenantQuery, tenant},
 };
 use crate::{
@@ -14,7 +15,10 @@ use actix_web::{
     web::{self, Data, Path, Query, ServiceConfig},
 };
 use aisha_http::{ApiResult, body::Json, created, ok, record::handlers::expected};
-use aisha_identity::user::{self, User, UserInput, UserPage, UserQuery};
+use aisha_identity::{
+    invitation::InvitedUser,
+    user::{self, User, UserInput, UserPage, UserQuery},
+};
 use aisha_kernel::Error;
 use serde::Deserialize;
 use serde_json::Value;
@@ -80,10 +84,10 @@ pub async fn list(worker: Data<Worker>, caller: Caller, query: Query<ListQuery>)
     Ok(ok(user::list(&worker.db, caller.identity(), &query).await?))
 }
 
-/// Makes a user, with its employee record.
+/// Makes a user, with its employee record; with `send_invitation` the user gets a link to choose a password.
 #[utoipa::path(post, path = "/api/users", operation_id = "users_create", tag = "users", params(TenantQuery),
-    request_body = UserBody,
-    responses((status = 201, description = "The user", body = Success<User>),
+    request_body = NewUserBody,
+    responses((status = 201, description = "The user", body = Success<InvitedUser>),
         (status = 400, description = "Not JSON, or a tenant that is no UUID", body = ErrorBody),
         (status = 401, description = "No valid credential", body = ErrorBody),
         (status = 403, description = "Not an admin, a role above one's own, or another tenant", body = ErrorBody),
@@ -98,12 +102,20 @@ pub async fn create(
     query: Query<TenantQuery>,
     body: Json<Value>,
 ) -> ApiResult {
-    let input = UserInput::parse(&body.0, true)?;
-    let cx = request_context(&request)?;
-    let user = user::create(&worker.db, caller.identity(), input, query.tenant()?, &cx).await?;
-    let location = format!("/api/users/{}", user.id);
-    let version = user.version;
-    Ok(with_etag(created(user, &location), version))
+    let mut body = body.0;
+    let invite = send_invitation(&mut body);
+    let input = UserInput::parse(&body, true)?;
+    let (me, tenant, cx) = (caller.identity(), query.tenant()?, request_context(&request)?);
+    let made = if invite? {
+        let made = user::create_invited(&worker.db, &worker.shared.credentials, me, input, tenant, &cx).await?;
+        worker.shared.mail_queued.notify_one();
+        made
+    } else {
+        InvitedUser { user: user::create(&worker.db, me, input, tenant, &cx).await?, invitation: None }
+    };
+    let location = format!("/api/users/{}", made.user.id);
+    let version = made.user.version;
+    Ok(with_etag(created(made, &location), version))
 }
 
 /// One user; everybody may read the own account.
