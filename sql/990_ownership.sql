@@ -10,6 +10,7 @@ ALTER FUNCTION copy_assignee() OWNER TO aisha_trigger;
 ALTER FUNCTION copy_account() OWNER TO aisha_trigger;
 ALTER FUNCTION spread_assignee() OWNER TO aisha_trigger;
 ALTER FUNCTION spread_account() OWNER TO aisha_trigger;
+ALTER FUNCTION link_employee() OWNER TO aisha_trigger;
 
 ALTER FUNCTION search_ids(text, text, text[], timestamptz, uuid, integer) OWNER TO aisha_search;
 ALTER FUNCTION search_count(text, text, text[], integer) OWNER TO aisha_search;
@@ -22,7 +23,7 @@ ALTER FUNCTION search_count_department(text, text[], integer) OWNER TO aisha_sea
 
 -- Whoever makes a trigger must be allowed to execute its function.
 GRANT EXECUTE ON FUNCTION record_rows(), record_updates(), copy_assignee(), copy_account(),
-    spread_assignee(), spread_account() TO CURRENT_USER;
+    spread_assignee(), spread_account(), link_employee() TO CURRENT_USER;
 
 REVOKE CREATE ON SCHEMA public FROM aisha_trigger, aisha_search;
 REVOKE aisha_trigger, aisha_search FROM CURRENT_USER;

@@ -1,6 +1,5 @@
 //! Workflows: what happens to records beyond creating, reading, changing and deleting one.
 
-pub mod csv_file;
 pub mod export;
 pub mod import;
 pub mod import_undo;

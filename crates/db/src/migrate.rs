@@ -19,6 +19,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("030_touch.sql", include_str!("../../../sql/030_touch.sql")),
     ("040_changes.sql", include_str!("../../../sql/040_changes.sql")),
     ("050_copies.sql", include_str!("../../../sql/050_copies.sql")),
+    ("055_people.sql", include_str!("../../../sql/055_people.sql")),
     ("060_search.sql", include_str!("../../../sql/060_search.sql")),
     ("070_partitions.sql", include_str!("../../../sql/070_partitions.sql")),
     ("080_tables.sql", include_str!("../../../sql/080_tables.sql")),

@@ -29,6 +29,8 @@ pub enum Kind {
     Reference(&'static str),
     /// An employee, by id or e-mail address.
     Employee,
+    /// The e-mail address of a user of the tenant.
+    UserEmail,
     /// A list of words.
     Tags,
     /// A JSON object.
@@ -52,6 +54,9 @@ pub struct Field {
     pub default: Option<&'static str>,
     /// Other names accepted on input.
     pub aliases: &'static [&'static str],
+    /// Whether colleagues see nothing of it: only who sees the whole tenant or department, and the person itself
+    /// (`user_id`). Such a field cannot be filtered or sorted by.
+    pub personal: bool,
 }
 
 /// `r#type` is `type` everywhere but in Rust.
@@ -64,7 +69,7 @@ pub const fn plain(name: &'static str) -> &'static str {
 }
 
 const fn field(kind: Kind) -> Field {
-    Field { name: "", doc: "", kind, required: false, read_only: false, default: None, aliases: &[] }
+    Field { name: "", doc: "", kind, required: false, read_only: false, default: None, aliases: &[], personal: false }
 }
 
 impl Field {
@@ -96,6 +101,13 @@ impl Field {
         self
     }
 
+    /// Shown to those above and to the person itself.
+    #[must_use]
+    pub const fn personal(mut self) -> Self {
+        self.personal = true;
+        self
+    }
+
     /// Used by [`crate::record!`].
     #[must_use]
     pub const fn named(mut self, name: &'static str, doc: &'static str) -> Self {
@@ -110,20 +122,26 @@ impl Field {
         !self.required && self.default.is_none()
     }
 
-    /// The column that is selected for it.
+    /// What is selected for it.
     #[must_use]
     pub fn selected(&self) -> String {
-        match self.kind {
+        let column = match self.kind {
             Kind::Money => format!("{}_minor", self.name),
             _ => self.name.to_owned(),
+        };
+        if !self.personal {
+            return column;
         }
+        format!(
+            "CASE WHEN current_setting('role') <> 'aisha_own' OR user_id = current_user_id() THEN {column} END AS {column}"
+        )
     }
 
     /// The SQL type that a text value is cast to.
     #[must_use]
     pub const fn sql_type(&self) -> &'static str {
         match self.kind {
-            Kind::Text(_) | Kind::Choice(_) | Kind::Email | Kind::Phone(_) | Kind::Url => "text",
+            Kind::Text(_) | Kind::Choice(_) | Kind::Email | Kind::UserEmail | Kind::Phone(_) | Kind::Url => "text",
             Kind::Integer(..) => "integer",
             Kind::Money => "numeric",
             Kind::Bool => "boolean",
@@ -138,7 +156,7 @@ impl Field {
     /// Whether a list can be ordered by it.
     #[must_use]
     pub const fn sortable(&self) -> bool {
-        !matches!(self.kind, Kind::Tags | Kind::Json)
+        !matches!(self.kind, Kind::Tags | Kind::Json) && !self.personal
     }
 }
 
@@ -206,6 +224,12 @@ pub const fn reference(table: &'static str) -> Field {
 #[must_use]
 pub const fn employee() -> Field {
     field(Kind::Employee)
+}
+
+/// The e-mail address of a user of the tenant.
+#[must_use]
+pub const fn user_email() -> Field {
+    field(Kind::UserEmail)
 }
 
 /// A list of words.

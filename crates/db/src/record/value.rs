@@ -122,7 +122,7 @@ fn parse_kind(field: &Field, v: &Value) -> Result<Parsed, String> {
             }
             text(s)
         }
-        Kind::Email => {
+        Kind::Email | Kind::UserEmail => {
             let s = clean(as_text(v, "an e-mail address")?)?.to_lowercase();
             if !is_email(&s) {
                 return Err("must be an e-mail address".into());

@@ -23,7 +23,7 @@ pub fn field_schema(field: &Field, output: bool) -> Value {
     let mut schema = match field.kind {
         Kind::Text(max) => json!({ "type": "string", "maxLength": max }),
         Kind::Choice(values) => json!({ "type": "string", "enum": values }),
-        Kind::Email => json!({ "type": "string", "format": "email", "maxLength": 254 }),
+        Kind::Email | Kind::UserEmail => json!({ "type": "string", "format": "email", "maxLength": 254 }),
         Kind::Phone(_) => json!({ "type": "string", "maxLength": 50 }),
         Kind::Url => json!({ "type": "string", "maxLength": 500 }),
         Kind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),

@@ -7,6 +7,8 @@ pub mod query;
 pub mod sessions;
 pub mod status;
 pub mod users;
+pub mod users_files;
+pub mod users_own;
 
 use crate::{proxy, state::Worker};
 use actix_web::web::{self, ServiceConfig};
