@@ -14,7 +14,10 @@ CREATE OR REPLACE FUNCTION link_employee() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
 DECLARE
-    account record;
+    account_id uuid;
+    account_email text;
+    account_role text;
+    account_active boolean;
     linked boolean := false;
     fresh boolean := TG_OP = 'INSERT';
     ranks CONSTANT text[] := '{employee,manager,admin,superadmin}';
@@ -23,16 +26,18 @@ BEGIN
     IF NOT fresh AND NEW.user_id IS NULL AND OLD.user_id IS NOT NULL THEN
         NEW.user_email := NULL;
     ELSIF NEW.user_id IS NOT NULL THEN
-        SELECT u.id, u.email, u.role, u.is_active INTO account FROM users u
+        SELECT u.id, u.email, u.role, u.is_active INTO account_id, account_email, account_role, account_active
+        FROM users u
         WHERE u.tenant_id = NEW.tenant_id AND u.id = NEW.user_id;
         linked := FOUND;
         IF NOT fresh AND linked AND NEW.user_id = OLD.user_id AND NEW.user_email IS DISTINCT FROM OLD.user_email
-           AND NEW.user_email IS DISTINCT FROM account.email THEN
+           AND NEW.user_email IS DISTINCT FROM account_email THEN
             RAISE EXCEPTION 'invalid: cannot be changed: the employee has a user; change its e-mail address, or deactivate it'
                 USING COLUMN = 'user_email';
         END IF;
     ELSIF NEW.user_email IS NOT NULL THEN
-        SELECT u.id, u.email, u.role, u.is_active INTO account FROM users u
+        SELECT u.id, u.email, u.role, u.is_active INTO account_id, account_email, account_role, account_active
+        FROM users u
         WHERE u.tenant_id = NEW.tenant_id AND u.email = NEW.user_email
           AND NOT EXISTS (SELECT FROM employees e WHERE e.tenant_id = u.tenant_id AND e.user_id = u.id);
         linked := FOUND;
@@ -42,15 +47,15 @@ BEGIN
             RAISE EXCEPTION 'invalid: belongs to no user of this tenant who has no employee record yet'
                 USING COLUMN = 'user_email';
         END IF;
-        NEW.user_id := account.id;
+        NEW.user_id := account_id;
     END IF;
 
-    NEW.has_crm_access := linked AND account.is_active;
+    NEW.has_crm_access := linked AND account_active;
     IF linked THEN
-        NEW.user_email := account.email;
+        NEW.user_email := account_email;
         IF fresh OR NEW.user_id IS DISTINCT FROM OLD.user_id THEN
-            NEW.email := coalesce(NEW.email, account.email);
-            IF NEW.email <> account.email THEN
+            NEW.email := coalesce(NEW.email, account_email);
+            IF NEW.email <> account_email THEN
                 IF fresh AND NEW.import_id IS NOT NULL THEN
                     RETURN NULL;
                 END IF;
@@ -59,13 +64,13 @@ BEGIN
         ELSIF NEW.email IS NULL THEN
             RAISE EXCEPTION 'invalid: is required: it is the address that the user signs in with'
                 USING COLUMN = 'email';
-        ELSIF NEW.email IS DISTINCT FROM OLD.email AND NEW.email <> account.email
+        ELSIF NEW.email IS DISTINCT FROM OLD.email AND NEW.email <> account_email
               AND (array_position(ranks, acting) < 3
-                   OR array_position(ranks, acting) < array_position(ranks, account.role)) THEN
+                   OR array_position(ranks, acting) < array_position(ranks, account_role)) THEN
             -- The user will follow, and whoever has the address can set a new password.
             RAISE EXCEPTION 'permission denied for the address of a user';
         END IF;
-        IF account.is_active AND NEW.deleted_at IS NOT NULL AND (fresh OR OLD.deleted_at IS NULL) THEN
+        IF account_active AND NEW.deleted_at IS NOT NULL AND (fresh OR OLD.deleted_at IS NULL) THEN
             RAISE EXCEPTION 'conflict: This employee has an active user: deactivate the user first.'
                 USING COLUMN = 'has_crm_access', HINT = 'the user is active';
         END IF;

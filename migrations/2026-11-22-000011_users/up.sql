@@ -35,7 +35,8 @@ ALTER TABLE employees
     ADD COLUMN has_crm_access boolean NOT NULL DEFAULT false,
     ADD COLUMN is_active boolean NOT NULL GENERATED ALWAYS AS (status = 'active') STORED,
     ADD COLUMN employee_number varchar(100),
-    ADD COLUMN manager_employee_id uuid CHECK (manager_employee_id <> id),
+    ADD COLUMN manager_employee_id uuid
+        CONSTRAINT employees_manager_employee_id_check CHECK (manager_employee_id <> id),
     ADD COLUMN hire_date date,
     ADD COLUMN employment_type text NOT NULL DEFAULT 'full_time'
         CHECK (employment_type IN ('full_time', 'part_time', 'contractor', 'seasonal')),

@@ -4,7 +4,7 @@
 use super::{
     User, UserInput,
     create::{New, home, role_above},
-    employ::email_taken,
+    employ::{self, Found, email_taken},
     update::Change,
 };
 use crate::{
@@ -13,11 +13,11 @@ use crate::{
     sql::{acting, col},
 };
 use aisha_auth::{Identity, Role};
-use aisha_db::{Bind, Db, RequestContext, Sql, SystemTx, record::write::Expected, tx::Rows};
-use aisha_kernel::{Error, FieldError, TenantId, new_id};
+use aisha_db::{Bind, Db, RequestContext, Sql, SystemTx, record::write::Expected};
+use aisha_kernel::{Error, ErrorCode, FieldError, TenantId, new_id};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// Users per transaction.
@@ -81,7 +81,35 @@ struct Ready {
     role: Role,
 }
 
+/// Who is there, as far as the wishes of one transaction are concerned.
+#[derive(Default)]
+struct There {
+    by_email: HashMap<String, Known>,
+    by_external_id: HashMap<String, Known>,
+    employees: HashMap<String, Found>,
+    /// Addresses that a dry run has tried: what it made is gone.
+    tried: HashSet<String>,
+}
+
+impl There {
+    fn remember(&mut self, item: &Ready, id: Uuid) {
+        let known = Known {
+            id,
+            tenant: item.tenant,
+            role: item.role,
+            active: item.input.is_active.unwrap_or(true),
+            version: 1,
+            department: item.input.department.value().cloned(),
+        };
+        if let Some(external) = item.input.external_id.value() {
+            self.by_external_id.insert(external.clone(), known.clone());
+        }
+        self.by_email.insert(item.email.clone(), known);
+    }
+}
+
 /// Somebody who is there already.
+#[derive(Debug, Clone)]
 struct Known {
     id: Uuid,
     tenant: Option<TenantId>,
@@ -89,6 +117,19 @@ struct Known {
     active: bool,
     version: i32,
     department: Option<String>,
+}
+
+impl Known {
+    fn of(user: &User) -> Result<Self, Error> {
+        Ok(Self {
+            id: user.id,
+            tenant: user.tenant_id.map(TenantId),
+            role: user.role.parse()?,
+            active: user.is_active,
+            version: user.version,
+            department: user.department.clone(),
+        })
+    }
 }
 
 /// The messages of an error about one row.
@@ -146,8 +187,11 @@ impl Batch<'_> {
     }
 
     /// Some wishes in one tenant, each behind a savepoint.
-    async fn transaction(&self, items: Vec<Ready>, seen: &mut HashSet<String>) -> Result<Vec<Outcome>, Error> {
+    async fn transaction(&self, mut items: Vec<Ready>, seen: &mut HashSet<String>) -> Result<Vec<Outcome>, Error> {
         let Some(tenant) = items.first().map(|i| i.tenant) else { return Ok(Vec::new()) };
+        // In one order whatever the file's, so that two files with the same people do not wait for each other. Rows about
+        // the same person keep theirs.
+        items.sort_by(|a, b| a.email.cmp(&b.email));
         let hashes = self.hashes(&items, tenant).await?;
         let why = acting(self.me, self.reason, tenant, self.cx);
         let already: &HashSet<String> = seen;
@@ -155,10 +199,11 @@ impl Batch<'_> {
             .db
             .system(&why, async |tx: &mut SystemTx| {
                 let mut done: Vec<Outcome> = Vec::with_capacity(items.len());
-                let mut here: HashSet<&str> = HashSet::new();
+                let mut there = self.look_up(tx, tenant, &items).await?;
                 for (item, hash) in items.iter().zip(&hashes) {
-                    let repeated = !here.insert(&item.email) || already.contains(&item.email);
-                    done.push(self.one(tx, item, hash.clone(), self.dry_run && repeated).await?);
+                    let repeated = self.dry_run && (already.contains(&item.email) || there.tried.contains(&item.email));
+                    done.push(Box::pin(self.one(tx, item, hash.clone(), repeated, &mut there)).await?);
+                    there.tried.insert(item.email.clone());
                 }
                 Ok(done)
             })
@@ -167,6 +212,41 @@ impl Batch<'_> {
             seen.extend(items.into_iter().map(|i| i.email));
         }
         Ok(done)
+    }
+
+    /// Who of the wishes' people is there already: users by address and by the directory's id, employees by address.
+    async fn look_up(&self, tx: &mut SystemTx, tenant: Option<TenantId>, items: &[Ready]) -> Result<There, Error> {
+        let emails: Vec<String> = items.iter().map(|i| i.email.clone()).collect();
+        let mut sql = Sql::new(
+            "SELECT u.id, u.tenant_id, u.role, u.is_active, u.version, e.department, u.email, u.external_id FROM users u \
+             LEFT JOIN employees e ON e.tenant_id = u.tenant_id AND e.user_id = u.id AND e.deleted_at IS NULL \
+             WHERE u.email = ANY(",
+        );
+        sql.bind(Bind::Texts(Some(emails.clone()))).push(")");
+        if let (true, Some(tenant)) = (self.directory, tenant) {
+            let ids = items.iter().filter_map(|i| i.input.external_id.value().cloned()).collect();
+            sql.push(" OR u.tenant_id = ").bind(tenant.0).push(" AND u.external_id = ANY(");
+            sql.bind(Bind::Texts(Some(ids))).push(")");
+        }
+        let mut there = There::default();
+        for row in &tx.rows(sql).await? {
+            let known = Known {
+                id: col(row, 0)?,
+                tenant: col::<Option<Uuid>>(row, 1)?.map(TenantId),
+                role: col::<String>(row, 2)?.parse()?,
+                active: col(row, 3)?,
+                version: col(row, 4)?,
+                department: col(row, 5)?,
+            };
+            if let Some(external) = col::<Option<String>>(row, 7)?.filter(|_| known.tenant == tenant) {
+                there.by_external_id.insert(external, known.clone());
+            }
+            there.by_email.insert(col(row, 6)?, known);
+        }
+        if let Some(tenant) = tenant {
+            there.employees = employ::find(tx, tenant, emails).await?;
+        }
+        Ok(there)
     }
 
     /// Hashes the passwords that will be needed, a few at a time and before a transaction is open.
@@ -198,9 +278,19 @@ impl Batch<'_> {
         item: &Ready,
         hash: Option<String>,
         repeated: bool,
+        there: &mut There,
     ) -> Result<Outcome, Error> {
-        let found = tx.flight(vec![Sql::new("SAVEPOINT one"), self.lookup(item)]).await?.pop().unwrap_or_default();
-        match Box::pin(self.attempt(tx, item, hash, repeated, found)).await {
+        let mut attempt = self.attempt(tx, item, hash.clone(), repeated, there).await;
+        if attempt.as_ref().is_err_and(|e| e.code == ErrorCode::Conflict) {
+            // Somebody else may have made the user in the meantime: then it is there.
+            tx.flight(end_savepoint(false)).await?;
+            let fresh = self.look_up(tx, item.tenant, std::slice::from_ref(item)).await?;
+            there.by_email.extend(fresh.by_email);
+            there.by_external_id.extend(fresh.by_external_id);
+            there.employees.extend(fresh.employees);
+            attempt = self.attempt(tx, item, hash, repeated, there).await;
+        }
+        match attempt {
             Ok((status, id)) => {
                 tx.flight(end_savepoint(!self.dry_run)).await?;
                 let id = id.filter(|_| !(self.dry_run && status == Status::Created));
@@ -216,30 +306,21 @@ impl Batch<'_> {
         }
     }
 
-    fn lookup(&self, item: &Ready) -> Sql {
-        let mut sql = Sql::new(
-            "SELECT u.id, u.tenant_id, u.role, u.is_active, u.version, e.department FROM users u LEFT JOIN employees e \
-             ON e.tenant_id = u.tenant_id AND e.user_id = u.id AND e.deleted_at IS NULL WHERE u.email = ",
-        );
-        sql.bind(Bind::text(&item.email));
-        if let (true, Some(id), Some(tenant)) = (self.directory, item.input.external_id.value(), item.tenant) {
-            // Whom the directory knows by its id may have a new address.
-            sql.push(" OR u.tenant_id = ").bind(tenant.0).push(" AND u.external_id = ").bind(Bind::text(id));
-            sql.push(" ORDER BY u.external_id IS NOT DISTINCT FROM ").bind(Bind::text(id)).push(" DESC");
-        }
-        sql
-    }
-
+    /// Opens the savepoint and tries; the caller closes it.
     async fn attempt(
         &self,
         tx: &mut SystemTx,
         item: &Ready,
         password_hash: Option<String>,
         repeated: bool,
-        found: Rows,
+        there: &mut There,
     ) -> Result<(Status, Option<Uuid>), Error> {
-        let Some(row) = found.first() else {
+        let by_id = item.input.external_id.value().filter(|_| self.directory);
+        let known = by_id.and_then(|id| there.by_external_id.get(id)).or_else(|| there.by_email.get(&item.email));
+        let mut statements = vec![Sql::new("SAVEPOINT one")];
+        let Some(known) = known.cloned() else {
             if repeated {
+                tx.flight(statements).await?;
                 return Ok((Status::Unchanged, None));
             }
             let new = New {
@@ -250,18 +331,21 @@ impl Batch<'_> {
                 input: item.input.clone(),
                 created_by: Some(self.me.user_id.0),
             };
-            let user = new.insert(tx).await?;
-            self.mark(tx, user.id).await?;
-            return Ok((Status::Created, Some(user.id)));
+            match new.statements(there.employees.get(&item.email).copied()) {
+                Ok(more) => statements.extend(more),
+                Err(e) => {
+                    tx.flight(statements).await?;
+                    return Err(e);
+                }
+            }
+            statements.extend(self.mark(new.id));
+            tx.flight(statements).await?;
+            if !self.dry_run {
+                there.remember(item, new.id);
+            }
+            return Ok((Status::Created, Some(new.id)));
         };
-        let known = Known {
-            id: col(row, 0)?,
-            tenant: col::<Option<Uuid>>(row, 1)?.map(TenantId),
-            role: col::<String>(row, 2)?.parse()?,
-            active: col(row, 3)?,
-            version: col(row, 4)?,
-            department: col(row, 5)?,
-        };
+        tx.flight(statements).await?;
         if known.tenant != item.tenant {
             return Err(email_taken());
         }
@@ -282,7 +366,9 @@ impl Batch<'_> {
             cx: self.cx,
         };
         let user: User = change.apply(tx).await?;
-        self.mark(tx, user.id).await?;
+        if let Some(mark) = self.mark(user.id) {
+            tx.rows(mark).await?;
+        }
         let status = if known.active && !user.is_active {
             Status::Deactivated
         } else if known.version != user.version || known.department != user.department {
@@ -290,17 +376,19 @@ impl Batch<'_> {
         } else {
             Status::Unchanged
         };
+        if !self.dry_run {
+            there.by_email.insert(item.email.clone(), Known::of(&user)?);
+        }
         Ok((status, Some(user.id)))
     }
 
     /// Remembers that the directory named the user: only such users can be missing from its next list.
-    async fn mark(&self, tx: &mut SystemTx, user: Uuid) -> Result<(), Error> {
-        if !self.directory {
-            return Ok(());
-        }
-        let mut sql = Sql::new("UPDATE users SET synced_at = now() WHERE id = ");
-        sql.bind(user);
-        tx.rows(sql).await.map(drop)
+    fn mark(&self, user: Uuid) -> Option<Sql> {
+        self.directory.then(|| {
+            let mut sql = Sql::new("UPDATE users SET synced_at = now() WHERE id = ");
+            sql.bind(user);
+            sql
+        })
     }
 
     /// Writes the audit row that says who brought in how many.

@@ -2,7 +2,7 @@
 
 use super::{
     User, UserInput, by_id,
-    employ::{self, Colleague, with_email},
+    employ::{self, Colleague, Found},
     from_rows, invalid_tenant, navigation,
 };
 use crate::{
@@ -89,28 +89,37 @@ impl New {
         self.input.email.as_deref().unwrap_or_default()
     }
 
-    pub(super) async fn insert(&self, tx: &mut SystemTx) -> Result<User, Error> {
-        let mut statements = Vec::new();
-        match self.tenant {
-            Some(tenant) => {
-                let mut results = tx.flight(vec![self.statement(), with_email(tenant, self.email())]).await?;
-                let name = |n: &'_ Option<String>| n.clone().unwrap_or_default();
-                let (first_name, last_name) = (name(&self.input.first_name), name(&self.input.last_name));
-                let colleague = Colleague {
-                    user: self.id,
-                    tenant,
-                    email: self.email(),
-                    first_name: &first_name,
-                    last_name: &last_name,
-                    by: self.created_by,
-                };
-                statements.push(colleague.employ(&results.pop().unwrap_or_default())?);
-            }
-            None => statements.push(self.statement()),
-        }
-        statements.extend(employ::department(self.tenant, self.id, &self.input.department)?);
+    async fn insert(&self, tx: &mut SystemTx) -> Result<User, Error> {
+        let found = match self.tenant {
+            Some(tenant) => employ::find(tx, tenant, vec![self.email().to_owned()]).await?.remove(self.email()),
+            None => None,
+        };
+        let mut statements = self.statements(found)?;
         statements.push(by_id(self.id));
         from_rows(tx.flight(statements).await?.pop().unwrap_or_default())
+    }
+
+    /// The statements that make the user, and in a tenant its employee, of `found` where there is one.
+    ///
+    /// # Errors
+    /// 409 naming `email` when that employee is somebody else's; 422 naming `department`.
+    pub fn statements(&self, found: Option<Found>) -> Result<Vec<Sql>, Error> {
+        let mut statements = vec![self.statement()];
+        if let Some(tenant) = self.tenant {
+            let name = |n: &'_ Option<String>| n.clone().unwrap_or_default();
+            let (first_name, last_name) = (name(&self.input.first_name), name(&self.input.last_name));
+            let colleague = Colleague {
+                user: self.id,
+                tenant,
+                email: self.email(),
+                first_name: &first_name,
+                last_name: &last_name,
+                by: self.created_by,
+            };
+            statements.push(colleague.employ(found)?);
+        }
+        statements.extend(employ::department(self.tenant, self.id, &self.input.department)?);
+        Ok(statements)
     }
 
     fn statement(&self) -> Sql {

@@ -4,6 +4,7 @@
 use crate::sql::col;
 use aisha_db::{Bind, Sql, SystemTx};
 use aisha_kernel::{Error, Patch, TenantId, new_id};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// Who gets the record.
@@ -20,28 +21,42 @@ pub(super) fn email_taken() -> Error {
     Error::conflict("Another record already has this email.").field("email", "is already taken")
 }
 
-/// The statement that finds the live employee with an address.
-pub(super) fn with_email(tenant: TenantId, email: &str) -> Sql {
-    let mut sql = Sql::new("SELECT id, user_id FROM employees WHERE deleted_at IS NULL AND tenant_id = ");
-    sql.bind(tenant.0).push(" AND email = ").bind(Bind::text(email)).push(" FOR UPDATE");
-    sql
+/// A live employee, and its user if it has one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    id: Uuid,
+    user: Option<Uuid>,
+}
+
+/// The live employees with these addresses, by address.
+///
+/// # Errors
+/// 503 when the database is away.
+pub(super) async fn find(
+    tx: &mut SystemTx,
+    tenant: TenantId,
+    emails: Vec<String>,
+) -> Result<HashMap<String, Found>, Error> {
+    let mut sql = Sql::new("SELECT email, id, user_id FROM employees WHERE deleted_at IS NULL AND tenant_id = ");
+    sql.bind(tenant.0).push(" AND email = ANY(").bind(Bind::Texts(Some(emails))).push(")");
+    let rows = tx.rows(sql).await?;
+    rows.iter().map(|row| Ok((col(row, 0)?, Found { id: col(row, 1)?, user: col(row, 2)? }))).collect()
 }
 
 impl Colleague<'_> {
-    /// The statement that links the live employee with the user's address, which [`with_email`] found, or makes one.
+    /// The statement that links the live employee with the user's address, which [`find`] found, or makes one.
     ///
     /// # Errors
     /// 409 naming `email` when that employee is somebody else's.
-    pub fn employ(&self, found: &[aisha_db::PgRow]) -> Result<Sql, Error> {
-        let Some(row) = found.first() else { return Ok(self.hire()) };
-        let (employee, user): (Uuid, Option<Uuid>) = (col(row, 0)?, col(row, 1)?);
-        if user.is_some() {
+    pub fn employ(&self, found: Option<Found>) -> Result<Sql, Error> {
+        let Some(employee) = found else { return Ok(self.hire()) };
+        if employee.user.is_some() {
             return Err(email_taken());
         }
         let mut sql = Sql::new("UPDATE employees SET user_id = ");
         sql.bind(self.user).push(", first_name = coalesce(nullif(").bind(Bind::text(self.first_name));
         sql.push(", ''), first_name), last_name = coalesce(nullif(").bind(Bind::text(self.last_name));
-        sql.push(", ''), last_name) WHERE tenant_id = ").bind(self.tenant.0).push(" AND id = ").bind(employee);
+        sql.push(", ''), last_name) WHERE tenant_id = ").bind(self.tenant.0).push(" AND id = ").bind(employee.id);
         Ok(sql)
     }
 
@@ -67,12 +82,11 @@ impl Colleague<'_> {
         restore.bind(self.tenant.0).push(" AND deleted_at IS NOT NULL AND user_id = ").bind(self.user);
         let mut own = Sql::new("SELECT id FROM employees WHERE tenant_id = ");
         own.bind(self.tenant.0).push(" AND user_id = ").bind(self.user);
-        let mut results = tx.flight(vec![restore, own, with_email(self.tenant, self.email)]).await?;
-        let found = results.pop().unwrap_or_default();
-        if results.pop().is_some_and(|own| !own.is_empty()) {
+        if tx.flight(vec![restore, own]).await?.pop().is_some_and(|own| !own.is_empty()) {
             return Ok(());
         }
-        let sql = self.employ(&found)?;
+        let found = find(tx, self.tenant, vec![self.email.to_owned()]).await?.remove(self.email);
+        let sql = self.employ(found)?;
         tx.rows(sql).await.map(drop)
     }
 }
