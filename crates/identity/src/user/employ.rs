@@ -63,7 +63,7 @@ impl Colleague<'_> {
     fn hire(&self) -> Sql {
         // An employee has both names; where one is missing, the address says more than a dash.
         let local = self.email.split('@').next().unwrap_or_default();
-        let name = |n| Bind::text(if n == "" { local } else { n });
+        let name = |n: &str| Bind::text(if n.is_empty() { local } else { n });
         let mut sql = Sql::new(
             "INSERT INTO employees (tenant_id, id, user_id, first_name, last_name, email, created_by) VALUES (",
         );
