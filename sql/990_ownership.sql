@@ -19,6 +19,7 @@ ALTER FUNCTION enter_stage() OWNER TO aisha_trigger;
 ALTER FUNCTION record_stage_entries() OWNER TO aisha_trigger;
 ALTER FUNCTION record_stage_changes() OWNER TO aisha_trigger;
 ALTER FUNCTION schedule_activity() OWNER TO aisha_trigger;
+ALTER FUNCTION link_employee() OWNER TO aisha_trigger;
 
 ALTER FUNCTION search_ids(text, text, text[], timestamptz, uuid, integer) OWNER TO aisha_search;
 ALTER FUNCTION search_count(text, text, text[], integer) OWNER TO aisha_search;
@@ -31,9 +32,9 @@ ALTER FUNCTION search_count_department(text, text[], integer) OWNER TO aisha_sea
 
 -- Whoever makes a trigger must be allowed to execute its function.
 GRANT EXECUTE ON FUNCTION record_rows(), record_updates(), copy_assignee(), copy_account(),
-    spread_assignee(), spread_account(), copy_contact(), spread_contact(), copy_related(), spread_related(),
-    unlink_related(), enter_stage(), record_stage_entries(), record_stage_changes(), schedule_activity()
-    TO CURRENT_USER;
+    spread_assignee(), spread_account(), link_employee(), copy_contact(), spread_contact(), copy_related(),
+    spread_related(), unlink_related(), enter_stage(), record_stage_entries(), record_stage_changes(),
+    schedule_activity() TO CURRENT_USER;
 
 REVOKE CREATE ON SCHEMA public FROM aisha_trigger, aisha_search;
 REVOKE aisha_trigger, aisha_search FROM CURRENT_USER;

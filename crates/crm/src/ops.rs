@@ -1,7 +1,6 @@
 //! Workflows: what happens to records beyond creating, reading, changing and deleting one.
 
 pub mod activity_plan;
-pub mod csv_file;
 pub mod export;
 pub mod import;
 pub mod import_undo;

@@ -1,7 +1,8 @@
 //! What a database error means to a client.
 //!
 //! The rules live here once: a broken unique constraint is a conflict, a broken reference names its field, a dead
-//! server is "try again". Constraint names follow `<table>_<field>_<kind>`, which is how the field is found.
+//! server is "try again". Constraint names follow `<table>_<field>_<kind>`, which is how the field is found. A trigger that
+//! speaks to the client begins its message with `conflict: ` or `invalid: ` and names the field as the column.
 
 use aisha_kernel::{Error, ErrorCode};
 use diesel::result::{DatabaseErrorKind as Kind, Error as Diesel};
@@ -33,6 +34,15 @@ pub fn from_diesel(e: Diesel) -> Error {
                 Kind::SerializationFailure => Error::unavailable("database", e),
                 Kind::ClosedConnection | Kind::UnableToSendCommand => Error::unavailable("database", e),
                 // diesel does not pass SQLSTATE on; these texts are fixed (the connection sets lc_messages to C).
+                _ if info.message().starts_with("conflict: ") => {
+                    let message = info.message().trim_start_matches("conflict: ").to_owned();
+                    let hint = info.hint().unwrap_or("is in conflict").to_owned();
+                    Error::conflict(message).field(info.column_name().unwrap_or("record").to_owned(), hint).because(e)
+                }
+                _ if info.message().starts_with("invalid: ") => {
+                    let message = info.message().trim_start_matches("invalid: ").to_owned();
+                    Error::invalid(info.column_name().unwrap_or("record").to_owned(), message).because(e)
+                }
                 _ if refused(info.message()) => Error::forbidden("You may not do this.").because(e),
                 _ if passing(info.message()) => Error::unavailable("database", e),
                 _ => Error::internal(e),

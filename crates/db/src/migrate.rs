@@ -19,6 +19,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("030_touch.sql", include_str!("../../../sql/030_touch.sql")),
     ("040_changes.sql", include_str!("../../../sql/040_changes.sql")),
     ("050_copies.sql", include_str!("../../../sql/050_copies.sql")),
+    ("055_people.sql", include_str!("../../../sql/055_people.sql")),
     ("055_related.sql", include_str!("../../../sql/055_related.sql")),
     ("057_pipeline.sql", include_str!("../../../sql/057_pipeline.sql")),
     ("060_search.sql", include_str!("../../../sql/060_search.sql")),

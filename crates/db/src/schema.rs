@@ -349,6 +349,24 @@ diesel::table! {
         version -> Int4,
         import_id -> Nullable<Uuid>,
         search_text -> Text,
+        user_email -> Nullable<Text>,
+        has_crm_access -> Bool,
+        is_active -> Bool,
+        employee_number -> Nullable<Text>,
+        manager_employee_id -> Nullable<Uuid>,
+        hire_date -> Nullable<Date>,
+        employment_type -> Text,
+        hourly_rate -> Nullable<Numeric>,
+        hourly_rate_minor -> Nullable<Int8>,
+        skills -> Array<Text>,
+        address_1 -> Nullable<Text>,
+        address_2 -> Nullable<Text>,
+        city -> Nullable<Text>,
+        state -> Nullable<Text>,
+        zip -> Nullable<Text>,
+        emergency_contact_name -> Nullable<Text>,
+        emergency_contact_phone -> Nullable<Text>,
+        emergency_contact_phone_e164 -> Nullable<Text>,
     }
 }
 
@@ -704,6 +722,9 @@ diesel::table! {
         version -> Int4,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        last_seen_at -> Nullable<Timestamptz>,
+        external_id -> Nullable<Text>,
+        synced_at -> Nullable<Timestamptz>,
     }
 }
 

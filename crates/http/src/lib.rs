@@ -6,6 +6,7 @@
 pub mod body;
 pub mod envelope;
 pub mod error;
+pub mod form;
 pub mod health;
 pub mod middleware;
 pub mod openapi;

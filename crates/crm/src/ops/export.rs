@@ -1,6 +1,7 @@
 //! Exporting a list as CSV, page by page, so that memory stays flat whatever the size.
 
 use aisha_auth::Principal;
+use aisha_csv::cell;
 use aisha_db::{
     Bind, Db, RequestContext, Sql, SystemReason,
     record::{List, Record, list::record_list},
@@ -95,57 +96,14 @@ fn line<R: Record>(row: &R, out: &mut String) -> Result<(), Error> {
         }
         match value.get(field.name) {
             None | Some(Value::Null) => {}
-            Some(Value::String(s)) => push_cell(out, s),
+            Some(Value::String(s)) => cell::push(out, s),
             Some(Value::Array(items)) => {
                 let items: Vec<&str> = items.iter().filter_map(Value::as_str).collect();
-                push_cell(out, &items.join("; "));
+                cell::push(out, &items.join("; "));
             }
-            Some(other) => push_quoted(out, &other.to_string()),
+            Some(other) => cell::push_quoted(out, &other.to_string()),
         }
     }
     out.push_str("\r\n");
     Ok(())
-}
-
-/// A spreadsheet runs a cell that starts like a formula (OWASP, "CSV Injection"); an apostrophe makes it text. Plain
-/// numbers and phone numbers start with a sign too and are harmless. What looks escaped already gets another apostrophe, so
-/// that an import reads back exactly what was there.
-fn push_cell(out: &mut String, s: &str) {
-    let formula = s.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']);
-    let harmless = s.chars().all(|c| c.is_ascii_digit() || "+-(). /".contains(c));
-    if formula && !harmless {
-        push_quoted(out, &format!("'{s}"));
-    } else {
-        push_quoted(out, s);
-    }
-}
-
-fn push_quoted(out: &mut String, s: &str) {
-    if s.contains([',', '"', '\n', '\r', ';', '\t', '\'']) || s.starts_with(' ') || s.ends_with(' ') {
-        out.push('"');
-        out.push_str(&s.replace('"', "\"\""));
-        out.push('"');
-    } else {
-        out.push_str(s);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cell(s: &str) -> String {
-        let mut out = String::new();
-        push_cell(&mut out, s);
-        out
-    }
-
-    #[test]
-    fn formulas_become_text_and_numbers_stay_numbers() {
-        assert_eq!(cell("=cmd|'/c calc'!A1"), "\"'=cmd|'/c calc'!A1\"");
-        assert_eq!(cell("@SUM(1)"), "\"'@SUM(1)\"");
-        assert_eq!(cell("+49 (30) 90-18"), "+49 (30) 90-18");
-        assert_eq!(cell("-1.5"), "-1.5");
-        assert_eq!(cell("a \"b\", c"), "\"a \"\"b\"\", c\"");
-    }
 }

@@ -3,8 +3,8 @@
 
 mod plan;
 
-use super::csv_file::{CsvFile, Row};
 use aisha_auth::Principal;
+use aisha_csv::file::{CsvFile, Row, Rows};
 use aisha_db::{
     Bind, Db, RequestContext, Sql, TenantTx,
     record::{
@@ -405,7 +405,7 @@ impl Import {
 
 type Batch = Result<Vec<Row>, Error>;
 
-async fn read_two(mut rows: super::csv_file::Rows) -> Result<(super::csv_file::Rows, Batch, Batch), Error> {
+async fn read_two(mut rows: Rows) -> Result<(Rows, Batch, Batch), Error> {
     tokio::task::spawn_blocking(move || {
         let (first, second) = (rows.next_batch(BATCH), rows.next_batch(BATCH));
         (rows, first, second)

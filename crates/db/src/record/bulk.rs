@@ -28,6 +28,7 @@ pub type Outcome<T> = Result<T, Vec<FieldError>>;
 pub async fn references_resolve(tx: &mut TenantTx, items: &mut [Outcome<Changes>]) -> Result<(), Error> {
     let mut ids: HashMap<&'static str, HashSet<Uuid>> = HashMap::new();
     let mut emails: HashSet<String> = HashSet::new();
+    let mut accounts: HashSet<String> = HashSet::new();
     for r in items.iter().flatten().flat_map(|c| &c.references) {
         match &r.by {
             Parsed::Value(Bind::Uuid(Some(id))) => {
@@ -35,6 +36,9 @@ pub async fn references_resolve(tx: &mut TenantTx, items: &mut [Outcome<Changes>
             }
             Parsed::EmployeeEmail(email) => {
                 emails.insert(email.clone());
+            }
+            Parsed::Value(Bind::Text(Some(email), _)) if r.table == "users" => {
+                accounts.insert(email.clone());
             }
             Parsed::Value(_) => {}
         }
@@ -58,14 +62,45 @@ pub async fn references_resolve(tx: &mut TenantTx, items: &mut [Outcome<Changes>
             by_email.insert(row.get(0).map_err(Error::internal)?, row.get(1).map_err(Error::internal)?);
         }
     }
+    let accounts = users_known(tx, accounts).await?;
     for item in items.iter_mut() {
         let Ok(changes) = item else { continue };
-        let problems = resolve(changes, &known, &by_email);
+        let mut problems = resolve(changes, &known, &by_email);
+        problems.extend(changes.references.iter().filter_map(|r| user_problem(changes, r, &accounts)));
         if !problems.is_empty() {
             *item = Err(problems);
         }
     }
     Ok(())
+}
+
+/// Users of the tenant by address, with whether they have an employee record.
+async fn users_known(tx: &mut TenantTx, emails: HashSet<String>) -> Result<HashMap<String, bool>, Error> {
+    if emails.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut sql = Sql::new(
+        "SELECT u.email, EXISTS (SELECT FROM employees e WHERE e.tenant_id = u.tenant_id AND e.user_id = u.id) \
+         FROM users u WHERE u.tenant_id = current_tenant_id() AND u.email = ANY(",
+    );
+    sql.bind(Bind::Texts(Some(emails.into_iter().collect()))).push(")");
+    let rows = tx.rows(sql).await?;
+    rows.iter().map(|r| Ok((r.get(0)?, r.get(1)?))).collect::<crate::Decoded<_>>().map_err(Error::internal)
+}
+
+/// What a trigger would refuse, said before it stops the rows beside this one. Somebody who has a record already may be
+/// named by that record only, which has the same address.
+fn user_problem(changes: &Changes, r: &Reference, accounts: &HashMap<String, bool>) -> Option<FieldError> {
+    let Parsed::Value(Bind::Text(Some(user), _)) = &r.by else { return None };
+    let own = changes.text("email");
+    match accounts.get(user) {
+        _ if r.table != "users" => None,
+        Some(_) if own.is_some_and(|email| email != user) => {
+            Some(FieldError::new("email", "must be the address of the user account"))
+        }
+        Some(linked) if !linked || own.is_some() => None,
+        _ => Some(FieldError::new(r.field, "belongs to no user of this tenant who has no employee record yet")),
+    }
 }
 
 fn resolve(

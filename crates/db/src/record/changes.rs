@@ -138,6 +138,7 @@ impl Changes {
         let table = match field.kind {
             Kind::Reference(table) => Some(table),
             Kind::Employee => Some("employees"),
+            Kind::UserEmail => Some("users"),
             _ => None,
         };
         if let Some(table) = table {
@@ -206,7 +207,8 @@ impl Changes {
     /// current values are fine whatever became of them.
     pub(crate) fn reference_check(&self, unchanged_in: Option<(&'static str, uuid::Uuid)>) -> Option<Sql> {
         let mut sql: Option<Sql> = None;
-        for r in &self.references {
+        // A user is linked by a trigger, which also says when there is none.
+        for r in self.references.iter().filter(|r| r.table != "users") {
             let q = match &mut sql {
                 Some(q) => q.push(" UNION ALL "),
                 None => sql.insert(Sql::new("")),

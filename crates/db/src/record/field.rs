@@ -31,6 +31,8 @@ pub enum Kind {
     Reference(&'static str),
     /// An employee, by id or e-mail address.
     Employee,
+    /// The e-mail address of a user of the tenant.
+    UserEmail,
     /// A list of words.
     Tags,
     /// A JSON object.
@@ -58,6 +60,9 @@ pub struct Field {
     pub aliases: &'static [&'static str],
     /// A state that follows from other columns and is shown in place of the stored value: see [`Field::state`].
     pub state: Option<State>,
+    /// Whether colleagues see nothing of it: only who sees the whole tenant or department, and the person itself
+    /// (`user_id`). Such a field cannot be filtered or sorted by.
+    pub personal: bool,
 }
 
 /// A computed value of a choice. Clients read it and filter by it; sent back, it leaves the field as it is.
@@ -79,7 +84,17 @@ pub const fn plain(name: &'static str) -> &'static str {
 }
 
 const fn field(kind: Kind) -> Field {
-    Field { name: "", doc: "", kind, required: false, read_only: false, default: None, aliases: &[], state: None }
+    Field {
+        name: "",
+        doc: "",
+        kind,
+        required: false,
+        read_only: false,
+        default: None,
+        aliases: &[],
+        state: None,
+        personal: false,
+    }
 }
 
 impl Field {
@@ -118,6 +133,13 @@ impl Field {
         self
     }
 
+    /// Shown to those above and to the person itself.
+    #[must_use]
+    pub const fn personal(mut self) -> Self {
+        self.personal = true;
+        self
+    }
+
     /// Used by [`crate::record!`].
     #[must_use]
     pub const fn named(mut self, name: &'static str, doc: &'static str) -> Self {
@@ -135,18 +157,30 @@ impl Field {
     /// What is selected for it.
     #[must_use]
     pub fn selected(&self) -> String {
-        match (self.kind, self.state) {
+        let column = match (self.kind, self.state) {
             (Kind::Money, _) => format!("{}_minor", self.name),
             (_, Some(State { value, when })) => format!("CASE WHEN {when} THEN '{value}' ELSE {} END", self.name),
             _ => self.name.to_owned(),
+        };
+        if !self.personal {
+            return column;
         }
+        format!(
+            "CASE WHEN current_setting('role') <> 'aisha_own' OR user_id = current_user_id() THEN {column} END AS {column}"
+        )
     }
 
     /// The SQL type that a text value is cast to.
     #[must_use]
     pub const fn sql_type(&self) -> &'static str {
         match self.kind {
-            Kind::Text(_) | Kind::Choice(_) | Kind::Email | Kind::Phone(_) | Kind::Url | Kind::Time => "text",
+            Kind::Text(_)
+            | Kind::Choice(_)
+            | Kind::Email
+            | Kind::UserEmail
+            | Kind::Phone(_)
+            | Kind::Url
+            | Kind::Time => "text",
             Kind::Integer(..) => "integer",
             Kind::Money => "numeric",
             Kind::Bool => "boolean",
@@ -161,7 +195,7 @@ impl Field {
     /// Whether a list can be ordered by it.
     #[must_use]
     pub const fn sortable(&self) -> bool {
-        !matches!(self.kind, Kind::Tags | Kind::Json | Kind::JsonList)
+        !matches!(self.kind, Kind::Tags | Kind::Json | Kind::JsonList) && !self.personal
     }
 }
 
@@ -241,6 +275,12 @@ pub const fn reference(table: &'static str) -> Field {
 #[must_use]
 pub const fn employee() -> Field {
     field(Kind::Employee)
+}
+
+/// The e-mail address of a user of the tenant.
+#[must_use]
+pub const fn user_email() -> Field {
+    field(Kind::UserEmail)
 }
 
 /// A list of words.

@@ -136,7 +136,7 @@ fn parse_field(
         }
         None => {
             let field = def.field(key).ok_or_else(|| bad(format!("{key} is not a field of this list")))?;
-            if matches!(field.kind, Kind::Json | Kind::JsonList) {
+            if matches!(field.kind, Kind::Json | Kind::JsonList) || field.personal {
                 return Err(bad(format!("{key} cannot be filtered by")));
             }
             let target = match (field.kind, field.state) {
@@ -201,9 +201,16 @@ fn parse_op(field: Option<&'static Field>, key: &str, op: &str, v: &Value) -> Re
         "$lte" => comparable("<=")?,
         // A regular expression of a client is taken literally: it could run for minutes.
         "$contains" | "$regex" => match field.map(|f| f.kind) {
-            None | Some(Kind::Text(_) | Kind::Choice(_) | Kind::Email | Kind::Phone(_) | Kind::Url | Kind::Tags) => {
-                Op::Contains(text(v)?)
-            }
+            None
+            | Some(
+                Kind::Text(_)
+                | Kind::Choice(_)
+                | Kind::Email
+                | Kind::UserEmail
+                | Kind::Phone(_)
+                | Kind::Url
+                | Kind::Tags,
+            ) => Op::Contains(text(v)?),
             _ => return Err(bad(format!("{op} applies to texts and lists only"))),
         },
         "$exists" => Op::Exists(v.as_bool().ok_or_else(|| bad("$exists takes true or false"))?),

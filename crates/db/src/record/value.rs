@@ -138,7 +138,7 @@ fn parse_kind(field: &Field, v: &Value) -> Result<Parsed, String> {
             let known = values.iter().find(|known| same_choice(known, s));
             text(known.ok_or_else(|| format!("must be one of: {}", values.join(", ")))?)
         }
-        Kind::Email => {
+        Kind::Email | Kind::UserEmail => {
             let s = clean(as_text(v, "an e-mail address")?)?.to_lowercase();
             if !is_email(&s) {
                 return Err("must be an e-mail address".into());

@@ -26,7 +26,7 @@ pub fn field_schema(field: &Field, output: bool) -> Value {
             let state = field.state.filter(|_| output).map(|s| s.value);
             json!({ "type": "string", "enum": values.iter().copied().chain(state).collect::<Vec<_>>() })
         }
-        Kind::Email => json!({ "type": "string", "format": "email", "maxLength": 254 }),
+        Kind::Email | Kind::UserEmail => json!({ "type": "string", "format": "email", "maxLength": 254 }),
         Kind::Phone(_) => json!({ "type": "string", "maxLength": 50 }),
         Kind::Url => json!({ "type": "string", "maxLength": 500 }),
         Kind::Integer(min, max) => json!({ "type": "integer", "minimum": min, "maximum": max }),

@@ -1,12 +1,16 @@
 //! Making users, with the employee that comes with them.
 
-use super::{User, UserInput, by_id, from_rows, invalid_tenant};
+use super::{
+    User, UserInput, by_id,
+    employ::{self, Colleague, Found},
+    from_rows, invalid_tenant, navigation,
+};
 use crate::{
     credentials::Credentials,
     hashing,
     invitation::{InvitedUser, issue},
     link::lock,
-    sql::{acting, boolean, col, json},
+    sql::{acting, boolean, json},
 };
 use aisha_auth::{AccessLevel, Action, Identity, Role};
 use aisha_db::{Bind, Db, RequestContext, Sql, SystemReason, SystemTx};
@@ -65,7 +69,7 @@ async fn prepare(me: &Identity, mut input: UserInput, tenant: Option<TenantId>) 
     me.require("users", Action::Create)?;
     let role = input.role.map_or(Role::Employee, |r| r.resolve(None));
     if role > me.role {
-        return Err(Error::forbidden("You may not give a role above your own."));
+        return Err(role_above());
     }
     let tenant = home(me, role, &input.tenant_id, tenant)?;
     let password_hash = match input.password.take() {
@@ -75,8 +79,13 @@ async fn prepare(me: &Identity, mut input: UserInput, tenant: Option<TenantId>) 
     Ok(New { id: new_id(), tenant, role, password_hash, input, created_by: Some(me.user_id.0) })
 }
 
+/// 403 for a role above the caller's.
+pub(super) fn role_above() -> Error {
+    Error::forbidden("You may not give a role above your own.").field("role", "is above your own")
+}
+
 /// Where a new user of this role belongs.
-fn home(
+pub(super) fn home(
     me: &Identity,
     role: Role,
     in_body: &Patch<Uuid>,
@@ -102,13 +111,14 @@ fn home(
     }
 }
 
-struct New {
-    id: Uuid,
-    tenant: Option<TenantId>,
-    role: Role,
-    password_hash: Option<String>,
-    input: UserInput,
-    created_by: Option<Uuid>,
+/// A user to be made.
+pub(super) struct New {
+    pub id: Uuid,
+    pub tenant: Option<TenantId>,
+    pub role: Role,
+    pub password_hash: Option<String>,
+    pub input: UserInput,
+    pub created_by: Option<Uuid>,
 }
 
 impl New {
@@ -117,11 +127,36 @@ impl New {
     }
 
     async fn insert(&self, tx: &mut SystemTx) -> Result<User, Error> {
-        tx.rows(self.statement()).await?;
+        let found = match self.tenant {
+            Some(tenant) => employ::find(tx, tenant, vec![self.email().to_owned()]).await?.remove(self.email()),
+            None => None,
+        };
+        let mut statements = self.statements(found)?;
+        statements.push(by_id(self.id));
+        from_rows(tx.flight(statements).await?.pop().unwrap_or_default())
+    }
+
+    /// The statements that make the user, and in a tenant its employee, of `found` where there is one.
+    ///
+    /// # Errors
+    /// 409 naming `email` when that employee is somebody else's; 422 naming `department`.
+    pub fn statements(&self, found: Option<Found>) -> Result<Vec<Sql>, Error> {
+        let mut statements = vec![self.statement()];
         if let Some(tenant) = self.tenant {
-            self.employ(tx, tenant).await?;
+            let name = |n: &'_ Option<String>| n.clone().unwrap_or_default();
+            let (first_name, last_name) = (name(&self.input.first_name), name(&self.input.last_name));
+            let colleague = Colleague {
+                user: self.id,
+                tenant,
+                email: self.email(),
+                first_name: &first_name,
+                last_name: &last_name,
+                by: self.created_by,
+            };
+            statements.push(colleague.employ(found)?);
         }
-        from_rows(tx.rows(by_id(self.id)).await?)
+        statements.extend(employ::department(self.tenant, self.id, &self.input.department)?);
+        Ok(statements)
     }
 
     fn statement(&self) -> Sql {
@@ -131,7 +166,7 @@ impl New {
         let mut sql = Sql::new(
             "INSERT INTO users (id, tenant_id, email, password_hash, password_changed_at, first_name, last_name, role, \
              access_level, can_use_softphone, is_active, deactivated_at, navigation_permissions, custom_roles, \
-             metadata, created_by) VALUES (",
+             metadata, external_id, created_by) VALUES (",
         );
         sql.bind(self.id).push(", ").bind(Bind::Uuid(self.tenant.map(|t| t.0))).push(", ");
         sql.bind(Bind::text(self.email())).push(", ");
@@ -143,53 +178,14 @@ impl New {
         sql.bind(boolean(i.can_use_softphone.unwrap_or(false))).push(", ");
         let active = i.is_active.unwrap_or(true);
         sql.bind(boolean(active)).push(if active { ", NULL, " } else { ", now(), " });
-        sql.bind(json(i.navigation_permissions.as_ref().unwrap_or(&empty))).push(", ");
+        let navigation = i.navigation_permissions.as_ref().unwrap_or(&empty);
+        sql.bind(json(&navigation::overrides(self.role, navigation))).push(", ");
         sql.bind(Bind::Texts(Some(i.custom_roles.clone().unwrap_or_default()))).push(", ");
-        sql.bind(json(i.metadata.as_ref().unwrap_or(&empty))).push(", ").bind(Bind::Uuid(self.created_by)).push(")");
+        sql.bind(json(i.metadata.as_ref().unwrap_or(&empty))).push(", ");
+        sql.bind(Bind::Text(i.external_id.value().cloned(), "text")).push(", ").bind(Bind::Uuid(self.created_by));
+        sql.push(")");
         sql
     }
-
-    async fn employ(&self, tx: &mut SystemTx, tenant: TenantId) -> Result<(), Error> {
-        let mut sql = match colleague(tx, tenant, self.email()).await? {
-            Some((_, Some(_))) => return Err(email_taken()),
-            Some((employee, None)) => {
-                let mut sql = Sql::new("UPDATE employees SET user_id = ");
-                sql.bind(self.id).push(" WHERE id = ").bind(employee);
-                sql
-            }
-            None => {
-                // An employee has both names; where one is missing, the address says more than a dash.
-                let local = self.email().split('@').next().unwrap_or_default();
-                let name = |n: Option<&String>| n.filter(|n| !n.is_empty()).map_or(local, String::as_str).to_owned();
-                let mut sql = Sql::new(
-                    "INSERT INTO employees (tenant_id, id, user_id, first_name, last_name, email, created_by) VALUES (",
-                );
-                sql.bind(tenant.0).push(", ").bind(new_id()).push(", ").bind(self.id).push(", ");
-                sql.bind(Bind::text(name(self.input.first_name.as_ref()))).push(", ");
-                sql.bind(Bind::text(name(self.input.last_name.as_ref()))).push(", ");
-                sql.bind(Bind::text(self.email())).push(", ").bind(Bind::Uuid(self.created_by)).push(")");
-                return tx.rows(sql).await.map(drop);
-            }
-        };
-        sql.push(" AND tenant_id = ").bind(tenant.0);
-        tx.rows(sql).await.map(drop)
-    }
-}
-
-/// The live employee of the tenant with this address, and its user.
-pub(super) async fn colleague(
-    tx: &mut SystemTx,
-    tenant: TenantId,
-    email: &str,
-) -> Result<Option<(Uuid, Option<Uuid>)>, Error> {
-    let mut sql = Sql::new("SELECT id, user_id FROM employees WHERE deleted_at IS NULL AND tenant_id = ");
-    sql.bind(tenant.0).push(" AND email = ").bind(Bind::text(email)).push(" FOR UPDATE");
-    let rows = tx.rows(sql).await?;
-    rows.first().map(|row| Ok((col(row, 0)?, col(row, 1)?))).transpose()
-}
-
-pub(super) fn email_taken() -> Error {
-    Error::conflict("Another record already has this email.").field("email", "is already taken")
 }
 
 pub(super) fn access(level: AccessLevel) -> &'static str {

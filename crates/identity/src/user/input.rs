@@ -1,14 +1,45 @@
 //! What a client may write on a user, checked field by field so that all problems show at once.
 
+use super::navigation;
 use aisha_auth::{AccessLevel, Role, password};
-use aisha_db::record::value::is_email;
+use aisha_db::record::value::{is_email, storable};
 use aisha_kernel::{Error, ErrorCode, FieldError, Patch, TenantId};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
 /// Fields of the row that a client may send back but not write.
-const READ_ONLY: &[&str] =
-    &["id", "employee_id", "last_login_at", "created_at", "created_date", "created_by", "updated_at", "version"];
+pub(super) const READ_ONLY: &[&str] = &[
+    "id",
+    "employee_id",
+    "last_login_at",
+    "last_seen_at",
+    "live_status",
+    "created_at",
+    "created_date",
+    "created_by",
+    "updated_at",
+    "version",
+];
+/// Fields that [`UserInput::parse`] takes beside them, in the order of an export.
+pub(super) const WRITABLE: &[&str] = &[
+    "tenant_id",
+    "email",
+    "first_name",
+    "last_name",
+    "full_name",
+    "role",
+    "employee_role",
+    "access_level",
+    "can_use_softphone",
+    "is_active",
+    "department",
+    "navigation_permissions",
+    "custom_roles",
+    "external_id",
+    "metadata",
+    "password",
+    "send_invitation",
+];
 
 const LONGEST_NAME: usize = 200;
 const LARGEST_JSON: usize = 65_536;
@@ -28,6 +59,9 @@ pub struct UserInput {
     pub(super) navigation_permissions: Option<Value>,
     pub(super) custom_roles: Option<Vec<String>>,
     pub(super) metadata: Option<Value>,
+    pub(super) department: Patch<String>,
+    pub(super) external_id: Patch<String>,
+    pub(super) send_invitation: Option<bool>,
 }
 
 /// The role as it was named.
@@ -50,6 +84,12 @@ impl RoleInput {
 }
 
 impl UserInput {
+    /// Whether an invitation was asked for.
+    #[must_use]
+    pub fn send_invitation(&self) -> bool {
+        self.send_invitation.unwrap_or(false)
+    }
+
     /// Reads a body. `creating` asks for what a new user cannot be without.
     ///
     /// # Errors
@@ -107,7 +147,13 @@ impl UserInput {
             "access_level" => access(v).map(|a| self.access_level = Some(a)),
             "can_use_softphone" => truth(v).map(|b| self.can_use_softphone = Some(b)),
             "is_active" => truth(v).map(|b| self.is_active = Some(b)),
-            "navigation_permissions" => object(v).map(|o| self.navigation_permissions = Some(o)),
+            "navigation_permissions" => object(v).map(|o| {
+                problems.extend(o.as_object().map(navigation::problems).unwrap_or_default());
+                self.navigation_permissions = Some(o);
+            }),
+            "department" => clearable(v).map(|d| self.department = d),
+            "external_id" => clearable(v).map(|d| self.external_id = d),
+            "send_invitation" => truth(v).map(|b| self.send_invitation = Some(b)),
             "metadata" => object(v).map(|o| self.metadata = Some(o)),
             "custom_roles" => names_list(v).map(|l| self.custom_roles = Some(l)),
             "first_name" | "last_name" | "full_name" | "role" | "employee_role" => Ok(()),
@@ -118,7 +164,7 @@ impl UserInput {
     }
 
     /// `first_name` and `last_name`, or `full_name` split at its first blank where neither is given.
-    fn names(&mut self, map: &Map<String, Value>, problems: &mut Vec<FieldError>) {
+    pub(super) fn names(&mut self, map: &Map<String, Value>, problems: &mut Vec<FieldError>) {
         let mut read = |name: &str, longest: usize| {
             let value = map.get(name)?;
             let read = if value.is_null() { Ok(String::new()) } else { text(value, longest) };
@@ -173,6 +219,15 @@ fn text(v: &Value, longest: usize) -> Result<String, String> {
     Ok(s.to_owned())
 }
 
+/// A text that null or nothing clears.
+fn clearable(v: &Value) -> Result<Patch<String>, String> {
+    if v.is_null() {
+        return Ok(Patch::Null);
+    }
+    let text = text(v, LONGEST_NAME)?;
+    Ok(if text.is_empty() { Patch::Null } else { Patch::Value(text) })
+}
+
 fn access(v: &Value) -> Result<AccessLevel, String> {
     match v.as_str() {
         Some("read") => Ok(AccessLevel::Read),
@@ -186,7 +241,7 @@ fn truth(v: &Value) -> Result<bool, String> {
 }
 
 /// A JSON object that Postgres can hold.
-fn object(v: &Value) -> Result<Value, String> {
+pub(super) fn object(v: &Value) -> Result<Value, String> {
     if !v.is_object() {
         return Err("must be an object".into());
     }
@@ -194,8 +249,8 @@ fn object(v: &Value) -> Result<Value, String> {
     if text.len() > LARGEST_JSON {
         return Err(format!("must have at most {LARGEST_JSON} bytes"));
     }
-    if text.contains("\\u0000") {
-        return Err("must not contain the character NUL".into());
+    if !storable(v) {
+        return Err("must not contain the character NUL or numbers beyond all bounds".into());
     }
     Ok(v.clone())
 }

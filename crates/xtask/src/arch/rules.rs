@@ -15,11 +15,11 @@ pub const TOOLS: &[&str] = &["aisha-bench", "aisha-testkit", "xtask"];
 /// Each crate and the crates of the workspace that it may depend on.
 pub const ARROWS: &[(Source, Targets)] = &[
     (Source::Crates(&["aisha-kernel"]), Targets::Only(&[])),
-    (Source::Crates(&["aisha-auth", "aisha-config"]), Targets::Only(&["aisha-kernel"])),
+    (Source::Crates(&["aisha-auth", "aisha-config", "aisha-csv"]), Targets::Only(&["aisha-kernel"])),
     // Take their settings as the sections that `config` reads.
     (Source::Crates(&["aisha-clients", "aisha-telemetry"]), Targets::Only(&["aisha-config", "aisha-kernel"])),
     (Source::Crates(&["aisha-cache", "aisha-db"]), Targets::Only(&["aisha-auth", "aisha-kernel"])),
-    (Source::Crates(DOMAINS), Targets::Only(&["aisha-auth", "aisha-db", "aisha-kernel"])),
+    (Source::Crates(DOMAINS), Targets::Only(&["aisha-auth", "aisha-csv", "aisha-db", "aisha-kernel"])),
     (
         Source::Crates(&["aisha-bus", "aisha-http"]),
         Targets::Only(&["aisha-auth", "aisha-cache", "aisha-config", "aisha-db", "aisha-kernel", "aisha-telemetry"]),

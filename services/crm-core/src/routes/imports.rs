@@ -6,10 +6,10 @@ mod log;
 use actix_web::{HttpRequest, Resource, http::StatusCode, rt, web, web::ServiceConfig};
 use aisha_auth::Action;
 use aisha_crm::ops::{
-    csv_file::CsvFile,
     import::Import,
     import_undo::{UndoResult, import_undo},
 };
+use aisha_csv::CsvFile;
 use aisha_db::{Db, record::Record};
 use aisha_http::{
     ApiResult, Caller, ok,

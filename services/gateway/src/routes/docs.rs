@@ -1,6 +1,6 @@
 //! The API document of the whole platform, and the page that shows it. Nothing is loaded from elsewhere.
 
-use super::{api_keys, auth, invitations, reset, sessions, status, totp, users};
+use super::{api_keys, auth, invitations, reset, sessions, status, totp, users, users_files, users_own};
 use actix_web::{
     HttpResponse,
     http::header,
@@ -88,9 +88,16 @@ pub struct UserBody {
     can_use_softphone: Option<bool>,
     /// Whether the user may sign in.
     is_active: Option<bool>,
-    /// Which parts of the application the user's menu shows.
+    /// Which parts of the application the user's menu shows, such as `{"Reports": true}`; those that are absent follow the
+    /// role.
     #[schema(value_type = Option<Object>)]
     navigation_permissions: Option<Value>,
+    /// The department of the user's employee.
+    department: Option<String>,
+    /// Id in the directory that the tenant's users come from; unique in the tenant.
+    external_id: Option<String>,
+    /// Whether to send an invitation to a new user.
+    send_invitation: Option<bool>,
     /// Names of further roles that add permissions.
     custom_roles: Option<Vec<String>>,
     /// Anything else.
@@ -106,6 +113,52 @@ pub struct NewUserBody {
     user: UserBody,
     /// Whether to send a link to choose a password, instead of `password`.
     send_invitation: Option<bool>,
+}
+
+/// What everybody may write on the own account.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what update_myself reads from JSON")]
+pub struct OwnBody {
+    /// Given name.
+    first_name: Option<String>,
+    /// Family name.
+    last_name: Option<String>,
+    /// Stands in for both names where neither is given.
+    full_name: Option<String>,
+    /// Only `preferences`, an object that is replaced as a whole.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<Value>,
+}
+
+/// The form of an import of users.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents the parts of a form")]
+pub struct UserFileForm {
+    /// UTF-8; comma, semicolon or tab.
+    #[schema(value_type = String, format = Binary)]
+    file: Vec<u8>,
+    /// `true`: check everything, write nothing.
+    dry_run: Option<bool>,
+    /// `skip` (the default) or `update`.
+    on_duplicate: Option<String>,
+    /// Whether new users get an invitation where their row says nothing about it.
+    send_invitation: Option<bool>,
+    /// The tenant of rows that name none; for a superadmin.
+    tenant_id: Option<Uuid>,
+}
+
+/// The list of a directory; or one of its users as the body itself.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents what DirectorySync::parse reads from JSON")]
+pub struct DirectoryBody {
+    /// The users, 1 to 5,000.
+    users: Vec<UserBody>,
+    /// Whether to deactivate the users whom an earlier list named and this one does not.
+    deactivate_missing: Option<bool>,
+    /// Find out and change nothing.
+    dry_run: Option<bool>,
+    /// The tenant; required for a superadmin.
+    tenant_id: Option<Uuid>,
 }
 
 /// What a client writes on an API key.
@@ -134,6 +187,9 @@ pub struct ApiKeyBody {
         reset::forgot, reset::reset, reset::send,
         totp::read, totp::enrol, totp::verify, totp::disable, totp::recovery_codes, totp::read_user, totp::reset_user,
         users::list, users::create, users::read, users::update, users::patch, users::delete,
+        users::deactivate, users::reactivate,
+        users_own::read, users_own::update, users_own::patch, users_own::heartbeat, users_own::presence,
+        users_files::import, users_files::export, users_files::sync,
         api_keys::list, api_keys::create, api_keys::delete,
         status::read,
     ),
@@ -258,7 +314,7 @@ mod tests {
                 assert!(operation["responses"]["429"].is_object(), "{method} {path} says nothing about limits");
             }
         }
-        assert_eq!(ids.len(), 33);
+        assert_eq!(ids.len(), 41);
     }
 
     #[test]

@@ -10,6 +10,8 @@ pub mod sessions;
 pub mod status;
 pub mod totp;
 pub mod users;
+pub mod users_files;
+pub mod users_own;
 
 use crate::{proxy, state::Worker};
 use actix_web::web::{self, ServiceConfig};

@@ -22,6 +22,19 @@ impl TenantQuery {
     }
 }
 
+/// `live_status` in a parameter: whether those who are online are meant; an empty one counts as none.
+///
+/// # Errors
+/// 400 for anything but `online` and `offline`.
+pub fn live_status(text: Option<&str>) -> Result<Option<bool>, Error> {
+    match text {
+        None | Some("") => Ok(None),
+        Some("online") => Ok(Some(true)),
+        Some("offline") => Ok(Some(false)),
+        Some(_) => Err(Error::parameter("live_status", "must be online or offline")),
+    }
+}
+
 /// The tenant in a parameter; an empty one counts as none.
 ///
 /// # Errors

@@ -3,7 +3,8 @@
 use super::{
     docs::{Deleted, ErrorBody, NewUserBody, Success, UserBody},
     invitations::send_invitation,
-    query::{TenantQuery, tenant},
+    query::{TenantQuery, live_status, tenant},
+    users_files, users_own,
 };
 use crate::{
     auth::Caller,
@@ -27,13 +28,18 @@ use uuid::Uuid;
 
 /// The routes.
 pub fn configure(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/api/users").route(web::get().to(list)).route(web::post().to(create))).service(
-        web::resource("/api/users/{id}")
-            .route(web::get().to(read))
-            .route(web::put().to(update))
-            .route(web::patch().to(patch))
-            .route(web::delete().to(delete)),
-    );
+    users_files::configure(cfg);
+    users_own::configure(cfg);
+    cfg.service(web::resource("/api/users").route(web::get().to(list)).route(web::post().to(create)))
+        .service(web::resource("/api/users/{id}/deactivate").route(web::post().to(deactivate)))
+        .service(web::resource("/api/users/{id}/reactivate").route(web::post().to(reactivate)))
+        .service(
+            web::resource("/api/users/{id}")
+                .route(web::get().to(read))
+                .route(web::put().to(update))
+                .route(web::patch().to(patch))
+                .route(web::delete().to(delete)),
+        );
 }
 
 /// Which users.
@@ -52,8 +58,35 @@ pub struct ListQuery {
     email: Option<String>,
     /// Active or not.
     is_active: Option<bool>,
+    /// `online` (seen within two minutes) or `offline`.
+    live_status: Option<String>,
     /// With this text in name or address.
     q: Option<String>,
+}
+
+impl ListQuery {
+    /// What it asks for.
+    ///
+    /// # Errors
+    /// 400 naming the parameter.
+    pub fn read(self) -> Result<UserQuery, Error> {
+        let role = self
+            .role
+            .as_deref()
+            .map(str::parse)
+            .transpose()
+            .map_err(|_| Error::parameter("role", "must be superadmin, admin, manager or employee"))?;
+        Ok(UserQuery {
+            limit: self.limit,
+            offset: self.offset,
+            tenant: tenant(self.tenant_id.as_deref())?,
+            role,
+            email: self.email,
+            is_active: self.is_active,
+            online: live_status(self.live_status.as_deref())?,
+            q: self.q,
+        })
+    }
 }
 
 /// Users, newest first.
@@ -65,22 +98,7 @@ pub struct ListQuery {
         (status = 429, description = "Too many requests", body = ErrorBody),
         (status = 503, description = "The database is away", body = ErrorBody)))]
 pub async fn list(worker: Data<Worker>, caller: Caller, query: Query<ListQuery>) -> ApiResult {
-    let q = query.into_inner();
-    let role = q
-        .role
-        .as_deref()
-        .map(str::parse)
-        .transpose()
-        .map_err(|_| Error::parameter("role", "must be superadmin, admin, manager or employee"))?;
-    let query = UserQuery {
-        limit: q.limit,
-        offset: q.offset,
-        tenant: tenant(q.tenant_id.as_deref())?,
-        role,
-        email: q.email,
-        is_active: q.is_active,
-        q: q.q,
-    };
+    let query = query.into_inner().read()?;
     Ok(ok(user::list(&worker.db, caller.identity(), &query).await?))
 }
 
@@ -135,14 +153,15 @@ pub async fn read(worker: Data<Worker>, caller: Caller, id: Path<Uuid>) -> ApiRe
 }
 
 /// The version of a user as its ETag.
-fn with_etag(mut response: HttpResponse, version: i32) -> HttpResponse {
+pub(super) fn with_etag(mut response: HttpResponse, version: i32) -> HttpResponse {
     if let Ok(etag) = HeaderValue::from_str(&format!("\"{version}\"")) {
         response.headers_mut().insert(header::ETAG, etag);
     }
     response
 }
 
-/// Changes what is sent. `is_active` false ends the user's sessions, and so does a new password.
+/// Changes what is sent. `is_active` false ends the user's sessions and API keys, a new password the sessions. The names
+/// and the address of the user's employee follow.
 #[utoipa::path(put, path = "/api/users/{id}", operation_id = "users_update", tag = "users",
     params(("id" = Uuid, Path, description = "The user"),
         ("If-Match" = Option<String>, Header, description = "The ETag that the change is based on")),
@@ -152,7 +171,7 @@ fn with_etag(mut response: HttpResponse, version: i32) -> HttpResponse {
         (status = 401, description = "No valid credential", body = ErrorBody),
         (status = 403, description = "Not an admin, somebody above, or one's own role", body = ErrorBody),
         (status = 404, description = "No such user", body = ErrorBody),
-        (status = 409, description = "The e-mail address is taken, or the last superadmin", body = ErrorBody),
+        (status = 409, description = "The e-mail address is taken, or the last superadmin or admin", body = ErrorBody),
         (status = 412, description = "Somebody changed the user first", body = ErrorBody),
         (status = 422, description = "Fields are not valid", body = ErrorBody),
         (status = 429, description = "Too many requests", body = ErrorBody),
@@ -183,7 +202,7 @@ pub async fn update(
         (status = 401, description = "No valid credential", body = ErrorBody),
         (status = 403, description = "Not an admin, somebody above, or one's own role", body = ErrorBody),
         (status = 404, description = "No such user", body = ErrorBody),
-        (status = 409, description = "The e-mail address is taken, or the last superadmin", body = ErrorBody),
+        (status = 409, description = "The e-mail address is taken, or the last superadmin or admin", body = ErrorBody),
         (status = 412, description = "Somebody changed the user first", body = ErrorBody),
         (status = 422, description = "Fields are not valid", body = ErrorBody),
         (status = 429, description = "Too many requests", body = ErrorBody),
@@ -198,7 +217,7 @@ pub async fn patch(
     update(request, worker, caller, id, body).await
 }
 
-/// Deactivates: the user can no longer sign in. PUT with `is_active` true takes it back.
+/// Deactivates, like `POST /api/users/{id}/deactivate`: users are never deleted, their names stand on what they did.
 #[utoipa::path(delete, path = "/api/users/{id}", operation_id = "users_delete", tag = "users",
     params(("id" = Uuid, Path, description = "The user")),
     responses((status = 200, description = "Deactivated", body = Success<Deleted>),
@@ -206,12 +225,57 @@ pub async fn patch(
         (status = 401, description = "No valid credential", body = ErrorBody),
         (status = 403, description = "Not an admin, somebody above, or oneself", body = ErrorBody),
         (status = 404, description = "No such user", body = ErrorBody),
-        (status = 409, description = "The last active superadmin", body = ErrorBody),
+        (status = 409, description = "The last active superadmin, or the tenant's last active admin", body = ErrorBody),
+        (status = 412, description = "Somebody changed the user first", body = ErrorBody),
         (status = 429, description = "Too many requests", body = ErrorBody),
         (status = 503, description = "The database is away", body = ErrorBody)))]
 pub async fn delete(request: HttpRequest, worker: Data<Worker>, caller: Caller, id: Path<Uuid>) -> ApiResult {
     let id = id.into_inner();
-    user::deactivate(&worker.db, caller.identity(), id, &request_context(&request)?).await?;
+    let (version, cx) = (expected(&request)?, request_context(&request)?);
+    user::deactivate(&worker.db, caller.identity(), id, version, &cx).await?;
     worker.shared.auth.forget_user(id);
     Ok(ok(Deleted { id }))
+}
+
+/// Deactivates: the user can no longer sign in, sessions and API keys end, the employee becomes inactive. Data stays.
+#[utoipa::path(post, path = "/api/users/{id}/deactivate", operation_id = "users_deactivate", tag = "users",
+    params(("id" = Uuid, Path, description = "The user"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that the change is based on")),
+    responses((status = 200, description = "The user", body = Success<User>),
+        (status = 400, description = "The id is no UUID", body = ErrorBody),
+        (status = 401, description = "No valid credential", body = ErrorBody),
+        (status = 403, description = "Not an admin, somebody above, or oneself", body = ErrorBody),
+        (status = 404, description = "No such user", body = ErrorBody),
+        (status = 409, description = "The last active superadmin, or the tenant's last active admin", body = ErrorBody),
+        (status = 412, description = "Somebody changed the user first", body = ErrorBody),
+        (status = 429, description = "Too many requests", body = ErrorBody),
+        (status = 503, description = "The database is away", body = ErrorBody)))]
+pub async fn deactivate(request: HttpRequest, worker: Data<Worker>, caller: Caller, id: Path<Uuid>) -> ApiResult {
+    let id = id.into_inner();
+    let (version, cx) = (expected(&request)?, request_context(&request)?);
+    let user = user::deactivate(&worker.db, caller.identity(), id, version, &cx).await?;
+    worker.shared.auth.forget_user(id);
+    let version = user.version;
+    Ok(with_etag(ok(user), version))
+}
+
+/// Lets a deactivated user sign in again; an inactive employee becomes active. API keys that ended stay so.
+#[utoipa::path(post, path = "/api/users/{id}/reactivate", operation_id = "users_reactivate", tag = "users",
+    params(("id" = Uuid, Path, description = "The user"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that the change is based on")),
+    responses((status = 200, description = "The user", body = Success<User>),
+        (status = 400, description = "The id is no UUID", body = ErrorBody),
+        (status = 401, description = "No valid credential", body = ErrorBody),
+        (status = 403, description = "Not an admin, or somebody above", body = ErrorBody),
+        (status = 404, description = "No such user", body = ErrorBody),
+        (status = 409, description = "Somebody else has the address by now", body = ErrorBody),
+        (status = 412, description = "Somebody changed the user first", body = ErrorBody),
+        (status = 429, description = "Too many requests", body = ErrorBody),
+        (status = 503, description = "The database is away", body = ErrorBody)))]
+pub async fn reactivate(request: HttpRequest, worker: Data<Worker>, caller: Caller, id: Path<Uuid>) -> ApiResult {
+    let id = id.into_inner();
+    let (version, cx) = (expected(&request)?, request_context(&request)?);
+    let user = user::reactivate(&worker.db, caller.identity(), id, version, &cx).await?;
+    let version = user.version;
+    Ok(with_etag(ok(user), version))
 }

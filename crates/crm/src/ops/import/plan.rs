@@ -1,6 +1,6 @@
 //! Which column of a file goes to which field, and what a row says by that.
 
-use crate::ops::csv_file::Row;
+use aisha_csv::{cell::unescaped, file::Row};
 use aisha_db::record::{
     Changes, Field, Kind, RecordDef,
     custom::{self, Definition},
@@ -170,13 +170,5 @@ impl Plan {
             }
         }
         columns
-    }
-}
-
-/// Exports put an apostrophe before what a spreadsheet would take for a formula; take it away again.
-fn unescaped(cell: &str) -> &str {
-    match cell.strip_prefix('\'') {
-        Some(rest) if rest.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']) => rest,
-        _ => cell,
     }
 }
