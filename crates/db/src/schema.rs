@@ -316,6 +316,34 @@ diesel::table! {
 }
 
 diesel::table! {
+    permissions (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        name -> Text,
+        description -> Nullable<Text>,
+        resource -> Text,
+        action -> Text,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        version -> Int4,
+    }
+}
+
+diesel::table! {
+    role_permissions (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        role -> Text,
+        permission_id -> Uuid,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        version -> Int4,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -330,6 +358,22 @@ diesel::table! {
         expires_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
         revoked_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    system_settings (id) {
+        id -> Uuid,
+        setting_key -> Text,
+        value -> Nullable<Jsonb>,
+        value_sealed -> Nullable<Bytea>,
+        value_set_at -> Timestamptz,
+        is_secret -> Bool,
+        description -> Nullable<Text>,
+        updated_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        version -> Int4,
     }
 }
 
@@ -358,6 +402,12 @@ diesel::table! {
         version -> Int4,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        call_agent_url -> Nullable<Text>,
+        ai_calling_providers -> Jsonb,
+        callfluent_key_sealed -> Nullable<Bytea>,
+        callfluent_key_set_at -> Nullable<Timestamptz>,
+        thoughtly_key_sealed -> Nullable<Bytea>,
+        thoughtly_key_set_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -400,7 +450,10 @@ diesel::allow_tables_to_appear_in_same_query! {
     import_log,
     import_row,
     module_settings,
+    permissions,
+    role_permissions,
     sessions,
+    system_settings,
     tenant,
     users,
 }

@@ -3,6 +3,10 @@
 mod custom_fields;
 mod exports;
 mod imports;
+mod module_settings;
+mod permissions;
+mod roles;
+mod system_settings;
 mod tenants;
 
 use actix_web::web::ServiceConfig;
@@ -25,6 +29,10 @@ aisha_crm::records!(mount_records);
 pub fn configure(cfg: &mut ServiceConfig) {
     tenants::routes(cfg);
     custom_fields::routes(cfg);
+    module_settings::routes(cfg);
+    permissions::routes(cfg);
+    roles::routes(cfg);
+    system_settings::routes(cfg);
     imports::log_routes(cfg);
     records(cfg);
 }

@@ -158,6 +158,8 @@ fn admin_of(t: &TestTenant) -> Identity {
         scope: Scope::All,
         department: None,
         grants: None,
+        extra: Vec::new(),
+        disabled_modules: Vec::new(),
         sid: t.admin.sid,
     }
 }

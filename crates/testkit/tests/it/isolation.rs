@@ -259,6 +259,8 @@ async fn a_connection_forgets_its_last_transaction() {
         scope: aisha_auth::Scope::All,
         department: None,
         grants: None,
+        extra: Vec::new(),
+        disabled_modules: Vec::new(),
         sid: new_id(),
     });
     let me = identity.in_tenant(None).unwrap();

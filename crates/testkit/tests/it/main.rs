@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod access;
 mod bad_input;
 mod bulk;
 mod catalogue;
@@ -15,6 +16,7 @@ mod imports;
 mod isolation;
 mod lists;
 mod migrations;
+mod modules;
 mod mutations;
 mod properties;
 mod records;
