@@ -76,16 +76,8 @@ const SPECIAL: &[Row] = &[
 
 /// What a custom role may add rights to: the records that teams work with. Everything else says who somebody is, what a
 /// tenant or the platform is set to, or (employees) decides what others see, and stays with the roles of the matrix.
-pub const GRANTABLE: [&str; 8] = [
-    "accounts",
-    "activities",
-    "bizdevsources",
-    "cashflow",
-    "contacts",
-    "leads",
-    "notes",
-    "opportunities",
-];
+pub const GRANTABLE: [&str; 8] =
+    ["accounts", "activities", "bizdevsources", "cashflow", "contacts", "leads", "notes", "opportunities"];
 
 /// The resources that are not records.
 pub fn special() -> impl Iterator<Item = &'static str> {

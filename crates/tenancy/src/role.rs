@@ -263,7 +263,8 @@ mod tests {
         let id = Uuid::from_u128(5);
         let input = read(json!({"permissions": ["bulk_delete", id, {"id": id, "name": "x"}]})).unwrap();
         assert_eq!((input.names, input.ids), (vec!["bulk_delete".to_owned()], vec![id, id]));
-        for bad in [json!({}), json!({"permissions": []}), json!({"permissions": [5]}), json!({"permissions": ["a\u{0}"]})]
+        for bad in
+            [json!({}), json!({"permissions": []}), json!({"permissions": [5]}), json!({"permissions": ["a\u{0}"]})]
         {
             assert_eq!(read(bad).unwrap_err().details[0].field, "permissions");
         }

@@ -100,7 +100,9 @@ fn check(holds: &Holds, value: &Value) -> Result<(), &'static str> {
     let text = value.as_str().map(str::trim).filter(|s| !s.is_empty() && s.len() <= 1_000);
     match (holds, text) {
         (_, None) => Err("must be a text of 1 to 1000 characters"),
-        (Holds::Url, Some(s)) if !crate::tenant::is_web_url(s) => Err("must be a web address such as https://example.com"),
+        (Holds::Url, Some(s)) if !crate::tenant::is_web_url(s) => {
+            Err("must be a web address such as https://example.com")
+        }
         (Holds::Secret, Some(s)) if s.contains(char::is_whitespace) => Err("must not contain blanks"),
         _ => Ok(()),
     }

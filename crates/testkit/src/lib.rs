@@ -14,4 +14,4 @@ pub mod switch;
 
 pub use client::{Client, Reply};
 pub use fixture::{Person, TestTenant};
-pub use stack::Stack;
+pub use stack::{CREDENTIALS_KEY, Stack};

@@ -1,6 +1,6 @@
 //! The service's configuration, read and checked as a whole.
 
-use aisha_auth::sealing::{Sealer, SealingError};
+use aisha_auth::sealing::{SHORTEST_KEY, Sealer, SealingError};
 use aisha_config::{AmqpSection, ConfigError, DatabaseSection, Env, HttpSection, LogSection, SecretString};
 
 /// Configuration of crm-core.
@@ -42,8 +42,8 @@ impl Config {
             amqp: AmqpSection::read(env),
             log: LogSection::read(env),
             internal_public_keys: env.text("INTERNAL_PUBLIC_KEYS"),
-            credentials_key: env.secret("CREDENTIALS_KEY", 32),
-            credentials_key_previous: env.optional_secret("CREDENTIALS_KEY_PREVIOUS", 32),
+            credentials_key: env.secret("CREDENTIALS_KEY", SHORTEST_KEY),
+            credentials_key_previous: env.optional_secret("CREDENTIALS_KEY_PREVIOUS", SHORTEST_KEY),
         };
         env.finish()?;
         Ok(config)

@@ -28,7 +28,10 @@ pub fn openapi_json() -> String {
     tenants::describe(&mut doc);
     custom_fields(&mut doc);
     access::describe(&mut doc);
-    doc.to_json("Aisha CRM: core", "Tenants, records, imports, custom fields, modules, permissions and settings, as served behind the gateway.")
+    doc.to_json(
+        "Aisha CRM: core",
+        "Tenants, records, imports, custom fields, modules, permissions and settings, as served behind the gateway.",
+    )
 }
 
 fn integer() -> Value {

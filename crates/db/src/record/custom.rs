@@ -107,10 +107,10 @@ pub fn check(definitions: &[Definition], values: &Map<String, Value>) -> Result<
         let at = || format!("{FIELD}.{name}");
         match definitions.iter().find(|d| d.field_name == *name) {
             Some(d) if v.is_null() && d.is_required => problems.push(FieldError::new(at(), "is required")),
-            None if !v.is_null() => problems.push(FieldError::new(at(), "is not defined for this record")),
             _ if v.is_null() => {
                 checked.insert(name.clone(), Value::Null);
             }
+            None => problems.push(FieldError::new(at(), "is not defined for this record")),
             Some(d) => match d.check(v) {
                 Ok(v) => {
                     checked.insert(name.clone(), v);

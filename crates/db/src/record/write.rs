@@ -31,7 +31,11 @@ pub(crate) async fn check_custom<R: Record>(tx: &mut TenantTx, changes: &Changes
 
 /// The same for a change of a record. What was read can be sent back although its definition has changed since, or is
 /// gone: values that the record already holds are no change. Costs a round trip more only when something is refused.
-async fn check_custom_of<R: Record>(tx: &mut TenantTx, id: Uuid, changes: &Changes) -> Result<Map<String, Value>, Error> {
+async fn check_custom_of<R: Record>(
+    tx: &mut TenantTx,
+    id: Uuid,
+    changes: &Changes,
+) -> Result<Map<String, Value>, Error> {
     let refused = match check_custom::<R>(tx, changes).await {
         Err(e) if e.code == ErrorCode::ValidationFailed => e,
         checked => return checked,

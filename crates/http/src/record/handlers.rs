@@ -235,7 +235,9 @@ pub async fn purge<R: Record>(caller: Caller, db: web::Data<Db>, request: HttpRe
     let (me, claim) = bodiless(&caller, &request)?;
     me.require(R::DEF.plural, Action::Delete)?;
     if me.scope() != Scope::All {
-        return Err(Error::forbidden("Only who sees all records may remove one for good; it stays in the trash.").into());
+        return Err(
+            Error::forbidden("Only who sees all records may remove one for good; it stays in the trash.").into()
+        );
     }
     let reply = once(&db, &me, caller.context(), claim.as_ref(), async |tx| {
         record_purge::<R>(tx, id).await?;

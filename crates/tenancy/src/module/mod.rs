@@ -321,7 +321,8 @@ mod tests {
 
     #[test]
     fn the_older_names_are_taken() {
-        let old = json!({"module_id": "cash_flow", "module_name": "Cash Flow", "is_active": false, "user_email": "a@b.co"});
+        let old =
+            json!({"module_id": "cash_flow", "module_name": "Cash Flow", "is_active": false, "user_email": "a@b.co"});
         let input = read(old, Mode::Create).unwrap();
         assert_eq!(input.module.map(|m| m.name), Some("cash_flow"));
         assert!(input.changes.has("is_enabled"));

@@ -105,7 +105,10 @@ fn given(at: usize, v: &Value) -> Result<Given, FieldError> {
     }
     let key = if v.is_string() { "" } else { ".name" };
     if !is_name(name) {
-        return Err(bad(key, "must start with a lower-case letter and have at most 63 of those, digits and underscores"));
+        return Err(bad(
+            key,
+            "must start with a lower-case letter and have at most 63 of those, digits and underscores",
+        ));
     }
     let label = match map.get("label") {
         None | Some(Value::Null) => label(name),

@@ -78,7 +78,8 @@ impl CallingInput {
             }
         };
         for name in map.keys().filter(|k| PROVIDERS.iter().all(|p| p.name != k.as_str())) {
-            problems.push(FieldError::new(format!("{FIELD}.{name}"), "is not a provider: there are callfluent, thoughtly"));
+            problems
+                .push(FieldError::new(format!("{FIELD}.{name}"), "is not a provider: there are callfluent, thoughtly"));
         }
         for (slot, provider) in out.0.iter_mut().zip(&PROVIDERS) {
             *slot = map.get(provider.name).and_then(|v| provider.read(v, problems));
@@ -92,14 +93,14 @@ impl CallingInput {
         for (patch, provider) in self.0.iter().zip(&PROVIDERS) {
             let Some(patch) = patch else { continue };
             let key = match &patch.key {
-                Key::Keep => None,
-                Key::Clear => Some(None),
+                Key::Keep => SealedKey::Keep,
+                Key::Clear => SealedKey::Clear,
                 Key::Set(key) => {
                     let sealed = sealer.seal(&provider.context(tenant), key.expose_secret().as_bytes());
-                    Some(Some(sealed.map_err(Error::internal)?))
+                    SealedKey::Set(sealed.map_err(Error::internal)?)
                 }
             };
-            out.push((provider, patch.clone(), key));
+            out.push(SealedPatch { provider, put: patch.put.clone(), taken: patch.taken.clone(), key });
         }
         Ok(SealedCalling(out))
     }
@@ -146,7 +147,8 @@ impl Provider {
                         patch.put.insert(key.clone(), s.into());
                     }
                     _ if own == "webhook_url" => {
-                        problems.push(FieldError::new(at(own), "must be a web address such as https://example.com/hook"));
+                        problems
+                            .push(FieldError::new(at(own), "must be a web address such as https://example.com/hook"));
                     }
                     _ => problems.push(FieldError::new(at(own), "must be a text of at most 200 characters")),
                 },
@@ -169,8 +171,22 @@ impl Provider {
     }
 }
 
-/// Ready to be written. The keys are bytes that nobody can read.
-pub(super) struct SealedCalling(Vec<(&'static Provider, Patch, Option<Option<Vec<u8>>>)>);
+/// What becomes of a key, once it is bytes that nobody can read.
+enum SealedKey {
+    Keep,
+    Clear,
+    Set(Vec<u8>),
+}
+
+struct SealedPatch {
+    provider: &'static Provider,
+    put: Map<String, Value>,
+    taken: Vec<String>,
+    key: SealedKey,
+}
+
+/// What a request says about the providers, ready to be written.
+pub(super) struct SealedCalling(Vec<SealedPatch>);
 
 impl SealedCalling {
     pub(super) fn is_empty(&self) -> bool {
@@ -180,20 +196,20 @@ impl SealedCalling {
     /// `ai_calling_providers = …, callfluent_key_sealed = …` for an UPDATE.
     pub(super) fn assignments(&self) -> Sql {
         let mut sql = Sql::new(format!("{FIELD} = {FIELD}"));
-        for (provider, patch, _) in &self.0 {
-            let name = provider.name;
+        for patch in &self.0 {
+            let name = patch.provider.name;
             sql.push(format!(" || jsonb_build_object('{name}', (coalesce({FIELD} -> '{name}', '{{}}') || "));
             sql.bind(Bind::Text(Some(Value::Object(patch.put.clone()).to_string()), "jsonb")).push(") - ");
             sql.bind(Bind::Texts(Some(patch.taken.clone()))).push(")");
         }
-        for (provider, _, key) in &self.0 {
+        for SealedPatch { provider, key, .. } in &self.0 {
             let (column, set) = (provider.key_column, provider.set_column);
             match key {
-                None => {}
-                Some(None) => {
+                SealedKey::Keep => {}
+                SealedKey::Clear => {
                     sql.push(format!(", {column} = NULL, {set} = NULL"));
                 }
-                Some(Some(sealed)) => {
+                SealedKey::Set(sealed) => {
                     sql.push(format!(", {column} = ")).bind(Bind::Bytes(sealed.clone()));
                     sql.push(format!(", {set} = now()"));
                 }
@@ -225,8 +241,7 @@ pub async fn ai_calling_provider(
     sealer: &Sealer,
 ) -> Result<Option<AiCallingProvider>, Error> {
     let Some(known) = PROVIDERS.iter().find(|p| p.name == provider) else { return Ok(None) };
-    let mut sql =
-        Sql::new(format!("SELECT {FIELD} -> '{}', {} FROM tenant WHERE id = ", known.name, known.key_column));
+    let mut sql = Sql::new(format!("SELECT {FIELD} -> '{}', {} FROM tenant WHERE id = ", known.name, known.key_column));
     sql.bind(tenant.0);
     let rows = tx.rows(sql).await?;
     let Some(row) = rows.first() else { return Ok(None) };

@@ -158,11 +158,7 @@ fn setting(key: &str, v: &Value) -> Result<Value, &'static str> {
 fn is_date_format(s: &str) -> bool {
     let runs: Vec<&str> = s.split(['/', '-', '.', ',', ' ']).filter(|run| !run.is_empty()).collect();
     let one = |of: &[&str]| runs.iter().filter(|run| of.contains(run)).count() == 1;
-    s.len() <= 20
-        && runs.len() == 3
-        && one(&["D", "DD"])
-        && one(&["M", "MM", "MMM", "MMMM"])
-        && one(&["YY", "YYYY"])
+    s.len() <= 20 && runs.len() == 3 && one(&["D", "DD"]) && one(&["M", "MM", "MMM", "MMMM"]) && one(&["YY", "YYYY"])
 }
 
 /// `#rgb` or `#rrggbb`, each also with a share of opacity.

@@ -23,7 +23,10 @@ fn providers(input: bool) -> Value {
         if let Some(map) = properties.as_object_mut() {
             if input {
                 let key = "Write-only: never shown again. Null removes it; absent or empty it stays.";
-                map.insert("api_key".into(), json!({ "type": ["string", "null"], "writeOnly": true, "description": key }));
+                map.insert(
+                    "api_key".into(),
+                    json!({ "type": ["string", "null"], "writeOnly": true, "description": key }),
+                );
             } else {
                 map.insert("has_api_key".into(), json!({ "type": "boolean", "readOnly": true }));
             }
@@ -49,7 +52,7 @@ pub(super) fn describe(doc: &mut Document) {
     });
     let common = |mut schema: Value, input: bool| {
         if let Some(industry) = schema.pointer_mut("/properties/industry").and_then(Value::as_object_mut) {
-            industry.insert("examples".into(), json!(INDUSTRIES));
+            industry.insert("examples".into(), INDUSTRIES.to_vec().into());
         }
         with(schema, json!({ "modules": modules(), "ai_calling_providers": providers(input) }))
     };

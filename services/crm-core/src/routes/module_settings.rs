@@ -19,14 +19,13 @@ use aisha_tenancy::module::{
 
 /// Mounts the routes.
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/api/modulesettings").route(web::get().to(list)).route(web::post().to(upsert)))
-        .service(
-            web::resource("/api/modulesettings/{id}")
-                .route(web::get().to(read))
-                .route(web::put().to(update))
-                .route(web::patch().to(update))
-                .route(web::delete().to(delete)),
-        );
+    cfg.service(web::resource("/api/modulesettings").route(web::get().to(list)).route(web::post().to(upsert))).service(
+        web::resource("/api/modulesettings/{id}")
+            .route(web::get().to(read))
+            .route(web::put().to(update))
+            .route(web::patch().to(update))
+            .route(web::delete().to(delete)),
+    );
 }
 
 async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiResult {

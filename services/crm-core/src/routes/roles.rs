@@ -11,9 +11,8 @@ use serde::Serialize;
 
 /// Mounts the routes.
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(web::resource("/api/roles").route(web::get().to(list))).service(
-        web::resource("/api/roles/{name}").route(web::put().to(set)).route(web::delete().to(delete)),
-    );
+    cfg.service(web::resource("/api/roles").route(web::get().to(list)))
+        .service(web::resource("/api/roles/{name}").route(web::put().to(set)).route(web::delete().to(delete)));
 }
 
 #[derive(Serialize)]

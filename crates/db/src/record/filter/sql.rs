@@ -142,7 +142,9 @@ fn custom_sql(key: &str, op: &Op) -> Sql {
             sql.bind(v.clone()).push(", false)");
             sql
         }
-        Op::In(values) | Op::Nin(values) if !values.is_empty() => custom_among(&as_json, values, matches!(op, Op::Nin(_))),
+        Op::In(values) | Op::Nin(values) if !values.is_empty() => {
+            custom_among(&as_json, values, matches!(op, Op::Nin(_)))
+        }
         Op::Compare(o, v) => {
             // jsonb orders across types; only values of the same type are compared.
             let mut sql = Sql::new(format!("(jsonb_typeof{as_json} = jsonb_typeof("));
