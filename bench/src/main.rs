@@ -70,6 +70,7 @@ impl Options {
             ("PUBLIC_URL", format!("http://{gateway}")),
             ("JWT_SECRET", keys.jwt_secret.clone()),
             ("INTERNAL_SIGNING_KEY", keys.signing_key.clone()),
+            ("CREDENTIALS_KEY", keys.jwt_secret.clone()),
             ("INTERNAL_PUBLIC_KEYS", keys.public_key().to_owned()),
             ("RATE_LIMIT_MAX", "0".to_owned()),
             ("LOG_LEVEL", "info".to_owned()),

@@ -26,7 +26,7 @@ CREATE TABLE permissions (
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     name varchar(100) NOT NULL CHECK (name <> ''),
     description varchar(2000),
-    resource text NOT NULL CHECK (resource ~ '^([a-z_]{1,63}|\*)$'),
+    resource text NOT NULL CHECK (resource ~ '^([a-z][a-z0-9_]{0,62}|\*)$'),
     action text NOT NULL CHECK (action IN ('read', 'create', 'update', 'delete', 'export', 'import', '*')),
     created_by uuid,
     created_at timestamptz NOT NULL DEFAULT now(),

@@ -129,7 +129,9 @@ fn custom_name(name: &str) -> Result<&str, Error> {
     if TAKEN.contains(&name.to_lowercase().as_str()) {
         return Err(Error::invalid("name", "is a built-in role, whose rights stand in the permission matrix"));
     }
-    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.contains(char::is_control) {
+    // What was no UTF-8 in the path comes as the replacement character.
+    let odd = |c: char| c.is_control() || c == char::REPLACEMENT_CHARACTER;
+    if name.is_empty() || name.chars().count() > LONGEST_NAME || name.contains(odd) {
         return Err(Error::invalid("name", format!("must have 1 to {LONGEST_NAME} characters")));
     }
     Ok(name)
@@ -252,7 +254,7 @@ mod tests {
             assert!(custom_name(taken).is_err(), "{taken}");
         }
         assert_eq!(custom_name(" financial_manager ").unwrap(), "financial_manager");
-        assert!(custom_name(&"x".repeat(101)).is_err());
+        assert!(custom_name(&"x".repeat(101)).is_err() && custom_name("a\u{fffd}").is_err());
         let rights = built_in(Role::Employee, 0).rights;
         assert!(rights.iter().any(|r| r == "read:contacts") && !rights.iter().any(|r| r == "delete:contacts"));
     }

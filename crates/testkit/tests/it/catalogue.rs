@@ -99,7 +99,7 @@ const COMMON: &str = "WITH tenant_tables AS (
 ), secrets AS (
     SELECT c.oid, c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
-      AND a.atttypid <> 'timestamptz'::regtype AND a.attname ~ '(password|secret|hash|totp|credential|token|sealed|private_key)'
+      AND a.atttypid NOT IN ('timestamptz'::regtype, 'boolean'::regtype) AND a.attname ~ '(password|secret|hash|totp|credential|token|sealed|private_key)'
 ) ";
 
 /// Exceptions: rule, object, reason. One that is not needed any more is an error too.

@@ -54,6 +54,9 @@ pub(super) fn describe(doc: &mut Document) {
         if let Some(industry) = schema.pointer_mut("/properties/industry").and_then(Value::as_object_mut) {
             industry.insert("examples".into(), INDUSTRIES.to_vec().into());
         }
+        if let Some(agent) = schema.pointer_mut("/properties/call_agent_url").and_then(Value::as_object_mut) {
+            agent.insert("format".into(), "uri".into());
+        }
         with(schema, json!({ "modules": modules(), "ai_calling_providers": providers(input) }))
     };
     doc.schema("Tenant", with(common(object(&FIELDS, false), false), shown()));
