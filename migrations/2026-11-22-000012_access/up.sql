@@ -41,7 +41,7 @@ CREATE TABLE role_permissions (
     tenant_id uuid NOT NULL REFERENCES tenant (id),
     id uuid NOT NULL DEFAULT gen_random_uuid(),
     role varchar(100) NOT NULL
-        CHECK (role <> '' AND lower(role) NOT IN ('superadmin', 'admin', 'manager', 'employee', 'user', 'power-user')),
+        CHECK (role !~* '^(superadmin|admin|manager|employee|user|power-user)?$'),
     permission_id uuid NOT NULL,
     created_by uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
