@@ -48,6 +48,8 @@ impl Person {
             scope: if admin { Scope::All } else { Scope::Own },
             department: None,
             grants: None,
+            extra: Vec::new(),
+            disabled_modules: Vec::new(),
             sid: id(4, self.tenant, self.n),
         }
     }

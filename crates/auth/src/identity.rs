@@ -3,7 +3,10 @@
 //! An [`Identity`] is somebody who is signed in. A [`Principal`] is an identity bound to exactly one tenant; it is the
 //! only key to tenant data. "No tenant means all tenants" does not exist as a value.
 
-use crate::permission::{self, Action, Grant};
+use crate::{
+    module,
+    permission::{self, Action, Extra, Grant},
+};
 use aisha_kernel::{Error, ErrorCode, TenantId, UserId};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
@@ -98,6 +101,12 @@ pub struct Identity {
     pub department: Option<String>,
     /// Limits of an API key; `None` for a person.
     pub grants: Option<Vec<Grant>>,
+    /// What custom roles add to the role.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub extra: Vec<Extra>,
+    /// Names of the modules that the tenant has switched off; none for a superadmin, who belongs to no tenant.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub disabled_modules: Vec<String>,
     /// The session or API key behind the request.
     pub sid: Uuid,
 }
@@ -127,19 +136,42 @@ impl Identity {
         Ok(Principal { identity: Arc::clone(self), tenant })
     }
 
-    /// Checks the permission matrix, and for an API key its own list.
-    ///
-    /// # Errors
-    /// 403 `forbidden`.
-    pub fn require(&self, resource: &str, action: Action) -> Result<(), Error> {
+    /// Whether role, custom roles, API key and access level together allow it, whatever modules are on: the role or a
+    /// custom role gives, then the key's own list and the access level take away.
+    #[must_use]
+    pub fn may(&self, resource: &str, action: Action) -> bool {
+        let given = permission::allows(self.role, resource, action)
+            || self.extra.iter().any(|extra| extra.covers(resource, action));
         let by_key = self.grants.as_ref().is_none_or(|grants| grants.iter().any(|g| g.covers(resource, action)));
         // An employee's key only reads, whatever its list says.
         let key_writes = self.grants.is_some() && self.role == Role::Employee && !action.is_read();
         let read_only = self.access == AccessLevel::Read && !action.is_read();
-        if by_key && !key_writes && !read_only && permission::allows(self.role, resource, action) {
+        given && by_key && !key_writes && !read_only
+    }
+
+    /// Checks that the resource's module is on and that [`Identity::may`] allows the action.
+    ///
+    /// # Errors
+    /// 403 `module_disabled` or `forbidden`.
+    pub fn require(&self, resource: &str, action: Action) -> Result<(), Error> {
+        if !self.disabled_modules.is_empty()
+            && let Some(module) = module::of(resource)
+            && self.disabled_modules.iter().any(|name| name == module.name)
+        {
+            let message = format!("The module {} is switched off for your organisation.", module.name);
+            return Err(Error::new(ErrorCode::ModuleDisabled, message));
+        }
+        if self.may(resource, action) {
             return Ok(());
         }
         Err(Error::forbidden(format!("You may not {} {}.", action.as_str(), resource.replace('_', " "))))
+    }
+
+    /// The resources of the modules that are off, for lists that show several kinds of records together.
+    #[must_use]
+    pub fn disabled_resources(&self) -> Vec<&'static str> {
+        let off = module::MODULES.iter().filter(|m| self.disabled_modules.iter().any(|name| name == m.name));
+        off.flat_map(|m| m.resources).copied().collect()
     }
 }
 
@@ -192,7 +224,7 @@ impl Principal {
     /// See [`Identity::require`].
     ///
     /// # Errors
-    /// 403 `forbidden`.
+    /// 403 `module_disabled` or `forbidden`.
     pub fn require(&self, resource: &str, action: Action) -> Result<(), Error> {
         self.identity.require(resource, action)
     }
@@ -212,6 +244,8 @@ mod tests {
             scope: Scope::All,
             department: None,
             grants: None,
+            extra: Vec::new(),
+            disabled_modules: Vec::new(),
             sid: Uuid::nil(),
         })
     }
@@ -249,5 +283,51 @@ mod tests {
         assert!(with(Role::Manager, &["*:*"], rw).require("accounts", Action::Delete).is_err());
         assert!(with(Role::Employee, &["*:*"], rw).require("contacts", Action::Create).is_err());
         assert!(with(Role::Admin, &["*:*"], AccessLevel::Read).require("contacts", Action::Create).is_err());
+    }
+
+    #[test]
+    fn custom_roles_widen_and_everything_else_narrows() {
+        let tenant = Some(TenantId(Uuid::from_u128(10)));
+        let with = |role, extra: &[&str]| {
+            let mut me = (*identity(role, tenant)).clone();
+            me.extra = extra.iter().map(|e| e.parse().unwrap()).collect();
+            me
+        };
+        let me = with(Role::Employee, &["delete:contacts", "export:*"]);
+        assert!(me.require("contacts", Action::Delete).is_ok());
+        assert!(me.require("accounts", Action::Delete).is_err());
+        assert!(me.require("leads", Action::Export).is_ok());
+        for resource in ["users", "tenants", "api_keys", "permissions", "employees", "system_settings"] {
+            for action in [Action::Create, Action::Export, Action::Import] {
+                let plain = identity(Role::Employee, tenant).may(resource, action);
+                assert_eq!(with(Role::Employee, &["*:*"]).may(resource, action), plain, "{resource}");
+            }
+        }
+        let mut reader = me.clone();
+        reader.access = AccessLevel::Read;
+        assert!(reader.require("contacts", Action::Delete).is_err());
+        let mut key = with(Role::Manager, &["*:*"]);
+        key.grants = Some(vec!["read:contacts".parse().unwrap()]);
+        assert!(key.require("contacts", Action::Read).is_ok());
+        assert!(key.require("contacts", Action::Delete).is_err());
+        let mut key = me.clone();
+        key.grants = Some(vec!["*:*".parse().unwrap()]);
+        assert!(key.require("contacts", Action::Delete).is_err(), "an employee's key only reads");
+    }
+
+    #[test]
+    fn a_module_that_is_off_is_off_for_everybody() {
+        for role in Role::ALL {
+            let mut me = (*identity(role, Some(TenantId(Uuid::from_u128(10))))).clone();
+            me.extra = vec!["*:*".parse().unwrap()];
+            me.disabled_modules = vec!["bizdev_sources".into(), "no_longer_known".into()];
+            for action in Action::ALL {
+                let refused = me.require("bizdevsources", action).unwrap_err();
+                assert_eq!(refused.code, ErrorCode::ModuleDisabled);
+                assert!(refused.message.contains("bizdev_sources"));
+            }
+            assert!(me.require("contacts", Action::Read).is_ok());
+            assert_eq!(me.disabled_resources(), ["bizdevsources"]);
+        }
     }
 }

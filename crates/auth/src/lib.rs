@@ -6,10 +6,11 @@
 
 pub mod api_key;
 pub mod identity;
+pub mod module;
 pub mod password;
 pub mod permission;
 pub mod sealing;
 pub mod token;
 
 pub use identity::{AccessLevel, Identity, Principal, Role, Scope};
-pub use permission::{Action, Grant};
+pub use permission::{Action, Extra, Grant};

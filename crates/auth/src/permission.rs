@@ -70,7 +70,19 @@ const SPECIAL: &[Row] = &[
     ("module_settings", [EMPLOYEE, ADMIN, ADMIN, ADMIN, None, None]),
     ("custom_fields", [EMPLOYEE, ADMIN, ADMIN, ADMIN, None, None]),
     ("sessions", [EMPLOYEE, None, None, EMPLOYEE, None, None]),
+    ("permissions", [ADMIN, ADMIN, ADMIN, ADMIN, None, None]),
+    ("system_settings", [SUPERADMIN, SUPERADMIN, SUPERADMIN, SUPERADMIN, None, None]),
 ];
+
+/// What a custom role may add rights to: the records that teams work with. Everything else says who somebody is, what a
+/// tenant or the platform is set to, or (employees) decides what others see, and stays with the roles of the matrix.
+pub const GRANTABLE: [&str; 8] =
+    ["accounts", "activities", "bizdevsources", "cashflow", "contacts", "leads", "notes", "opportunities"];
+
+/// The resources that are not records.
+pub fn special() -> impl Iterator<Item = &'static str> {
+    SPECIAL.iter().map(|(name, _)| *name)
+}
 
 fn row(resource: &str) -> &'static Row {
     SPECIAL.iter().find(|(name, _)| *name == resource).unwrap_or(&RECORDS)
@@ -98,6 +110,79 @@ pub fn matrix() -> String {
         }
     }
     out
+}
+
+/// One right that a custom role adds: `delete:contacts`, `*:contacts`, `export:*`. Unlike in the list of an API key, each
+/// action is itself and nothing more: `read` does not take data out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Extra {
+    /// `None` stands for all of them.
+    action: Option<Action>,
+    /// One of [`GRANTABLE`], or `*` for all of them.
+    resource: String,
+}
+
+impl Extra {
+    /// From the columns of a permission.
+    ///
+    /// # Errors
+    /// 422 naming `resource` or `action`, also for a resource that no custom role may add rights to.
+    pub fn new(resource: &str, action: &str) -> Result<Self, Error> {
+        if resource != "*" && !GRANTABLE.contains(&resource) {
+            let message = format!("cannot be granted: must be * or one of {}", GRANTABLE.join(", "));
+            return Err(Error::invalid("resource", message));
+        }
+        let action = match action {
+            "*" => None,
+            name => Some(Action::ALL.into_iter().find(|a| a.as_str() == name).ok_or_else(|| {
+                Error::invalid("action", "must be read, create, update, delete, export, import or *")
+            })?),
+        };
+        Ok(Self { action, resource: resource.to_owned() })
+    }
+
+    /// Whether it adds the right to do `action` to `resource`.
+    #[must_use]
+    pub fn covers(&self, resource: &str, action: Action) -> bool {
+        self.action.is_none_or(|a| a == action)
+            && (self.resource == resource || self.resource == "*")
+            && GRANTABLE.contains(&resource)
+    }
+
+    /// Every single right that it stands for.
+    pub fn each(&self) -> impl Iterator<Item = (&'static str, Action)> {
+        let all = GRANTABLE.into_iter().flat_map(|r| Action::ALL.map(|a| (r, a)));
+        all.filter(|(resource, action)| self.covers(resource, *action))
+    }
+}
+
+impl fmt::Display for Extra {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.action.map_or("*", Action::as_str), self.resource)
+    }
+}
+
+impl FromStr for Extra {
+    type Err = Error;
+
+    fn from_str(s: &str) -> Result<Self, Error> {
+        let (action, resource) = s.split_once(':').unwrap_or((s, ""));
+        Self::new(resource, action)
+    }
+}
+
+impl TryFrom<String> for Extra {
+    type Error = Error;
+    fn try_from(s: String) -> Result<Self, Error> {
+        s.parse()
+    }
+}
+
+impl From<Extra> for String {
+    fn from(extra: Extra) -> Self {
+        extra.to_string()
+    }
 }
 
 /// One entry of an API key's permission list: `read:contacts`, `write:*`, `*:*` or `*`.
@@ -203,6 +288,29 @@ mod tests {
     fn the_reviewed_file_is_current() {
         let reviewed = include_str!("../../../docs/permission-matrix.md");
         assert!(reviewed.ends_with(&matrix()), "docs/permission-matrix.md must end with:\n{}", matrix());
+    }
+
+    #[test]
+    fn what_is_added_is_exact_and_never_more_than_records() {
+        let extra = |s: &str| s.parse::<Extra>();
+        let read = extra("read:accounts").unwrap();
+        assert!(read.covers("accounts", Action::Read));
+        assert!(!read.covers("accounts", Action::Export), "reading is not taking out");
+        assert!(!read.covers("contacts", Action::Read));
+        let everything = extra("*:*").unwrap();
+        assert!(everything.covers("contacts", Action::Delete));
+        for (resource, _) in SPECIAL {
+            for action in Action::ALL {
+                assert!(!everything.covers(resource, action), "{resource}");
+            }
+            assert!(extra(&format!("read:{resource}")).is_err(), "{resource}");
+            assert!(!GRANTABLE.contains(resource), "{resource}");
+        }
+        for bad in ["", "read", "read:", "fly:contacts", "read:contact", "read:webhooks", "write:contacts"] {
+            assert!(extra(bad).is_err(), "{bad}");
+        }
+        assert_eq!(extra("delete:*").unwrap().each().count(), GRANTABLE.len());
+        assert_eq!(everything.to_string(), "*:*");
     }
 
     #[test]

@@ -260,6 +260,8 @@ mod tests {
             scope: Scope::All,
             department: Some("Ventes".into()),
             grants: Some(vec!["read:contacts".parse().unwrap()]),
+            extra: vec!["delete:*".parse().unwrap()],
+            disabled_modules: vec!["cash_flow".into()],
             sid: Uuid::from_u128(8),
         };
         let token = signer.mint(&me, "crm-core").unwrap();

@@ -7,11 +7,18 @@ use aisha_kernel::{Error, TenantId, UserId};
 use uuid::Uuid;
 
 /// What [`identity`] reads, starting at column 0, of the tables in [`JOINS`].
-pub(crate) const COLUMNS: &str = "u.id, u.tenant_id, e.id, u.role, u.access_level, e.department, t.manager_scope";
+/// The lists are in order, so that the same rights make the same identity.
+pub(crate) const COLUMNS: &str = "u.id, u.tenant_id, e.id, u.role, u.access_level, e.department, t.manager_scope, \
+     ARRAY(SELECT DISTINCT p.action || ':' || p.resource FROM role_permissions rp \
+           JOIN permissions p ON p.tenant_id = rp.tenant_id AND p.id = rp.permission_id \
+           WHERE rp.tenant_id = u.tenant_id AND rp.role = ANY (u.custom_roles) ORDER BY 1), \
+     ARRAY(SELECT m.module_name::text FROM module_settings m \
+           WHERE m.tenant_id = u.tenant_id AND NOT m.is_enabled ORDER BY 1)";
 /// How many columns those are: what a statement reads beside them comes after.
-pub(crate) const WIDTH: usize = 7;
+pub(crate) const WIDTH: usize = 9;
 
-/// Tenant and employee of `users u`. The employee shows only in a transaction that names the tenant.
+/// Tenant and employee of `users u`. The employee, custom rights and modules show only in a transaction that names the
+/// tenant.
 pub(crate) const JOINS: &str = " LEFT JOIN tenant t ON t.id = u.tenant_id \
      LEFT JOIN employees e ON e.tenant_id = u.tenant_id AND e.user_id = u.id AND e.deleted_at IS NULL ";
 
@@ -34,6 +41,9 @@ pub(crate) fn identity(row: &PgRow, sid: Uuid, grants: Option<Vec<Grant>>) -> Re
         scope: scope(role, by_department),
         department: col(row, 5)?,
         grants,
+        // A right that can no longer be read gives nothing.
+        extra: col::<Vec<String>>(row, 7)?.iter().filter_map(|e| e.parse().ok()).collect(),
+        disabled_modules: col(row, 8)?,
         sid,
     })
 }

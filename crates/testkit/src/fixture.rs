@@ -118,6 +118,8 @@ impl Stack {
             scope: if role == Role::Employee { Scope::Own } else { Scope::All },
             department: None,
             grants: None,
+            extra: Vec::new(),
+            disabled_modules: Vec::new(),
             sid,
         };
         Person { client: self.client(&identity), user_id, employee_id, sid, email, role }

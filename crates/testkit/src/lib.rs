@@ -16,4 +16,4 @@ pub mod switch;
 pub use client::{Client, Reply};
 pub use fixture::{Person, TestTenant};
 pub use mail::{MailFolder, MailServer};
-pub use stack::Stack;
+pub use stack::{CREDENTIALS_KEY, Stack};

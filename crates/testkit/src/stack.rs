@@ -27,6 +27,9 @@ pub struct Stack {
 
 const JWT_SECRET: &str = "7d1f5a0c9be34d6286b1c0f2a48e93d57d1f5a0c9be34d6286b1c0f2a48e93d5";
 
+/// What the services of a test stack seal with.
+pub const CREDENTIALS_KEY: &str = "b7c1d2e3f4a5968778695a4b3c2d1e0fb7c1d2e3f4a5968778695a4b3c2d1e0f";
+
 fn free() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
@@ -63,6 +66,7 @@ impl Stack {
             ("DATABASE_URL", setting(given, "DATABASE_URL")),
             ("AMQP_URL", setting(given, "AMQP_URL")),
             ("INTERNAL_PUBLIC_KEYS", signer.public_key().to_owned()),
+            ("CREDENTIALS_KEY", CREDENTIALS_KEY.to_owned()),
         ]);
         let core = aisha_crm_core::start(aisha_crm_core::Config::read(&env).unwrap(), free(), &options()).unwrap();
         let core_url = core.url();

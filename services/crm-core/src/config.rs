@@ -1,6 +1,7 @@
 //! The service's configuration, read and checked as a whole.
 
-use aisha_config::{AmqpSection, ConfigError, DatabaseSection, Env, HttpSection, LogSection};
+use aisha_auth::sealing::{SHORTEST_KEY, Sealer, SealingError};
+use aisha_config::{AmqpSection, ConfigError, DatabaseSection, Env, HttpSection, LogSection, SecretString};
 
 /// Configuration of crm-core.
 #[derive(Debug, Clone)]
@@ -15,6 +16,10 @@ pub struct Config {
     pub log: LogSection,
     /// Keys that the gateway's tokens are verified with (`INTERNAL_PUBLIC_KEYS`).
     pub internal_public_keys: String,
+    /// `CREDENTIALS_KEY`: seals secrets that are stored.
+    pub credentials_key: SecretString,
+    /// `CREDENTIALS_KEY_PREVIOUS`: still opens what it sealed, during a rotation.
+    pub credentials_key_previous: Option<SecretString>,
 }
 
 impl Config {
@@ -37,8 +42,18 @@ impl Config {
             amqp: AmqpSection::read(env),
             log: LogSection::read(env),
             internal_public_keys: env.text("INTERNAL_PUBLIC_KEYS"),
+            credentials_key: env.secret("CREDENTIALS_KEY", SHORTEST_KEY),
+            credentials_key_previous: env.optional_secret("CREDENTIALS_KEY_PREVIOUS", SHORTEST_KEY),
         };
         env.finish()?;
         Ok(config)
+    }
+
+    /// What seals secrets that are stored.
+    ///
+    /// # Errors
+    /// When a key cannot be used; [`Config::read`] has made sure that it can.
+    pub fn sealer(&self) -> Result<Sealer, SealingError> {
+        Sealer::new(&self.credentials_key, self.credentials_key_previous.as_ref())
     }
 }

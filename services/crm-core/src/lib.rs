@@ -60,6 +60,7 @@ async fn check_login(db: &Db) -> anyhow::Result<()> {
 /// When the keys or addresses cannot be used.
 pub fn start(config: Config, listener: TcpListener, options: &ServeOptions) -> anyhow::Result<Running> {
     let verifier = Arc::new(InternalVerifier::new(&config.internal_public_keys, NAME)?);
+    let sealer = web::Data::new(config.sealer()?);
     let metrics = MetricsAccess::new(config.http.metrics_token.clone());
     let bus = Bus::connect_lazy(&config.amqp_url())?;
     let db_config = config.db();
@@ -82,6 +83,7 @@ pub fn start(config: Config, listener: TcpListener, options: &ServeOptions) -> a
         ];
         App::new()
             .app_data(web::Data::new(db))
+            .app_data(sealer.clone())
             .app_data(web::Data::new(Doorkeeper::new(Arc::clone(&verifier))))
             .configure(aisha_http::configure)
             .configure(health::routes(checks, metrics.clone()))

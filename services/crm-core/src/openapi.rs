@@ -1,6 +1,8 @@
 //! The service's OpenAPI document, made without a database or a network.
 
+mod access;
 mod pipeline;
+mod tenants;
 
 use aisha_db::record::{Field, Record};
 use aisha_http::{
@@ -25,9 +27,13 @@ pub fn openapi_json() -> String {
     records(&mut doc);
     pipeline::describe(&mut doc);
     imports(&mut doc);
-    tenants(&mut doc);
+    tenants::describe(&mut doc);
     custom_fields(&mut doc);
-    doc.to_json("Aisha CRM: core", "Tenants, records, imports and custom fields, as served behind the gateway.")
+    access::describe(&mut doc);
+    doc.to_json(
+        "Aisha CRM: core",
+        "Tenants, records, imports, custom fields, modules, permissions and settings, as served behind the gateway.",
+    )
 }
 
 fn integer() -> Value {
@@ -120,31 +126,6 @@ fn shown() -> Value {
         "created_at": { "type": "string", "format": "date-time" },
         "updated_at": { "type": "string", "format": "date-time" }
     })
-}
-
-fn tenants(doc: &mut Document) {
-    let fields = &aisha_tenancy::tenant::FIELDS;
-    let flat = json!({ "timezone": { "type": "string" }, "currency": { "type": "string" }, "date_format": { "type": "string" } });
-    doc.schema("Tenant", with(object(fields, false), shown()));
-    doc.schema("NewTenant", with(object(fields, true), flat.clone()));
-    doc.schema("TenantPatch", with(object(fields, false), flat));
-    let op = |verb: &str, summary: &str| Operation::new(format!("tenant_{verb}"), "tenants", summary);
-    let status = query("status", "Only tenants with this status.", json!({ "type": "string" }));
-    let list = op("list", "List tenants: all for a superadmin, the own one for others")
-        .parameters([status])
-        .parameters(paging());
-    doc.operation("get", "/api/tenants", list.answers(200, "A page.", listed("tenants", "Tenant")));
-    let create = op("create", "Create a tenant (superadmins)").json_body(reference("NewTenant"));
-    doc.operation("post", "/api/tenants", create.answers(201, "Created.", reference("Tenant")));
-    let read = op("read", "Read a tenant").parameters([path_id()]).answers(200, "The tenant.", reference("Tenant"));
-    doc.operation("get", "/api/tenants/{id}", read);
-    for (method, verb) in [("put", "replace"), ("patch", "update")] {
-        let update = op(verb, "Change a tenant's configuration; status and plan are the superadmin's")
-            .parameters([path_id()])
-            .json_body(reference("TenantPatch"))
-            .answers(200, "The changed tenant.", reference("Tenant"));
-        doc.operation(method, "/api/tenants/{id}", update);
-    }
 }
 
 fn custom_fields(doc: &mut Document) {

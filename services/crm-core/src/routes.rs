@@ -3,7 +3,11 @@
 mod custom_fields;
 mod exports;
 mod imports;
+mod module_settings;
+mod permissions;
 pub(crate) mod pipeline;
+mod roles;
+mod system_settings;
 mod tenants;
 
 use actix_web::{Scope, web::ServiceConfig};
@@ -37,6 +41,10 @@ fn beside(record: &str, scope: Scope) -> Scope {
 pub fn configure(cfg: &mut ServiceConfig) {
     tenants::routes(cfg);
     custom_fields::routes(cfg);
+    module_settings::routes(cfg);
+    permissions::routes(cfg);
+    roles::routes(cfg);
+    system_settings::routes(cfg);
     imports::log_routes(cfg);
     records(cfg);
 }

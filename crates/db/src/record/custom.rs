@@ -21,13 +21,15 @@ pub struct Definition {
     pub field_type: String,
     /// Choices of `select` and `multiselect`.
     pub options: Vec<String>,
+    /// Whether a value may not be taken away.
+    pub is_required: bool,
 }
 
 impl Definition {
     fn from_row(row: &PgRow) -> diesel::deserialize::Result<Self> {
         let options = row.get::<crate::Json>(2)?.value();
         let options = options.as_array().into_iter().flatten().filter_map(|o| o.as_str().map(str::to_owned)).collect();
-        Ok(Self { field_name: row.get(0)?, field_type: row.get(1)?, options })
+        Ok(Self { field_name: row.get(0)?, field_type: row.get(1)?, options, is_required: row.get(3)? })
     }
 
     /// Checks one value and brings it into its stored form.
@@ -88,26 +90,27 @@ impl Definition {
 /// 503 when the database is away.
 pub async fn definitions(tx: &mut Tx, entity: &'static str) -> Result<Vec<Definition>, Error> {
     let sql = Sql::new(format!(
-        "SELECT field_name, field_type, coalesce(options, '[]') FROM custom_fields \
+        "SELECT field_name, field_type, coalesce(options, '[]'), is_required FROM custom_fields \
          WHERE tenant_id = current_tenant_id() AND entity = '{entity}'"
     ));
     tx.rows(sql).await?.iter().map(Definition::from_row).collect::<Result<_, _>>().map_err(Error::internal)
 }
 
-/// Checks values against the definitions; nulls pass, they remove.
+/// Checks values against the definitions; null removes, also what is no longer defined.
 ///
 /// # Errors
-/// A message for every field that is unknown or does not fit, named `custom_fields.<name>`.
+/// A message for every field that is unknown, required or does not fit, named `custom_fields.<name>`.
 pub fn check(definitions: &[Definition], values: &Map<String, Value>) -> Result<Map<String, Value>, Vec<FieldError>> {
     let mut problems = Vec::new();
     let mut checked = Map::new();
     for (name, v) in values {
         let at = || format!("{FIELD}.{name}");
         match definitions.iter().find(|d| d.field_name == *name) {
-            None => problems.push(FieldError::new(at(), "is not defined for this record")),
-            Some(_) if v.is_null() => {
+            Some(d) if v.is_null() && d.is_required => problems.push(FieldError::new(at(), "is required")),
+            _ if v.is_null() => {
                 checked.insert(name.clone(), Value::Null);
             }
+            None => problems.push(FieldError::new(at(), "is not defined for this record")),
             Some(d) => match d.check(v) {
                 Ok(v) => {
                     checked.insert(name.clone(), v);
@@ -141,6 +144,7 @@ mod tests {
             field_name: "x".into(),
             field_type: t.into(),
             options: vec!["a".into(), "b".into()],
+            is_required: t == "text",
         };
         for (t, good, bad) in [
             ("text", json!("x"), json!(1)),
@@ -157,6 +161,10 @@ mod tests {
             assert!(def(t).check(&good).is_ok(), "{t}");
             assert!(def(t).check(&bad).is_err(), "{t}");
         }
+        let values = |v: Value| v.as_object().cloned().unwrap_or_default();
+        assert!(check(&[def("date")], &values(json!({"x": null, "gone": null}))).is_ok());
+        assert!(check(&[def("text")], &values(json!({"x": null}))).is_err(), "a required value stays");
+        assert!(check(&[def("text")], &values(json!({"gone": 1}))).is_err());
         assert_eq!(def("currency").check(&json!("10.50")).map(|v| v.as_f64()), Ok(Some(10.5)));
     }
 }

@@ -214,7 +214,7 @@ fn parse_op(field: Option<&'static Field>, key: &str, op: &str, v: &Value) -> Re
             _ => return Err(bad(format!("{op} applies to texts and lists only"))),
         },
         "$exists" => Op::Exists(v.as_bool().ok_or_else(|| bad("$exists takes true or false"))?),
-        "$all" if is_list => {
+        "$all" if is_list || field.is_none() => {
             let list = v.as_array().filter(|l| l.len() <= MAX_VALUES).ok_or_else(|| bad("$all takes a list"))?;
             Op::All(list.iter().map(text).collect::<Result<_, _>>()?)
         }

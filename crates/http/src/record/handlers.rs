@@ -11,7 +11,7 @@ use actix_web::{
     http::{StatusCode, header},
     web,
 };
-use aisha_auth::{Action, Principal};
+use aisha_auth::{Action, Principal, Scope};
 use aisha_db::{
     Db,
     record::{
@@ -195,6 +195,9 @@ fn bodiless(caller: &Caller, request: &HttpRequest) -> Result<(Principal, Option
 /// A record that the caller may not delete but sees answers 403, one that it does not see 404.
 async fn require_delete<R: Record>(db: &Db, me: &Principal, id: Uuid) -> Result<(), Error> {
     let Err(refused) = me.require(R::DEF.plural, Action::Delete) else { return Ok(()) };
+    if refused.code == ErrorCode::ModuleDisabled {
+        return Err(refused);
+    }
     record_read::<R>(db, me, id).await?;
     Err(refused)
 }
@@ -225,11 +228,17 @@ pub async fn restore<R: Record>(caller: Caller, db: web::Data<Db>, request: Http
     Ok(reply.into_response())
 }
 
-/// `DELETE /api/<plural>/trash/{id}`: for good.
+/// `DELETE /api/<plural>/trash/{id}`: for good. A custom role may give the right to delete to somebody who sees a part of
+/// the records; such a part is not theirs to remove for good.
 pub async fn purge<R: Record>(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiResult<HttpResponse> {
     let id = path_id(&request)?;
     let (me, claim) = bodiless(&caller, &request)?;
     me.require(R::DEF.plural, Action::Delete)?;
+    if me.scope() != Scope::All {
+        return Err(
+            Error::forbidden("Only who sees all records may remove one for good; it stays in the trash.").into()
+        );
+    }
     let reply = once(&db, &me, caller.context(), claim.as_ref(), async |tx| {
         record_purge::<R>(tx, id).await?;
         Reply::new(StatusCode::OK, &Id { id })

@@ -143,8 +143,12 @@ fn column(def: &'static RecordDef, name: &str, text: &str) -> Result<Value, Erro
     }
     let value = match field.map(|f| f.kind) {
         _ if text.starts_with('{') => json(name, text)?,
-        // A custom field compares as JSON: 5 and true are not texts.
-        None => serde_json::from_str(text).unwrap_or_else(|_| text.into()),
+        // A custom field compares as JSON, where 5 and true are not texts; the definition is not known here, so both count.
+        None => match serde_json::from_str::<Value>(text) {
+            Ok(v @ (Value::Number(_) | Value::Bool(_))) => serde_json::json!({ "$in": [v, text] }),
+            Ok(v) => v,
+            Err(_) => text.into(),
+        },
         Some(Kind::Tags) => Value::from(text),
         _ if text == "null" => Value::Null,
         _ => Value::from(text),

@@ -100,7 +100,7 @@ const COMMON: &str = "WITH tenant_tables AS (
 ), secrets AS (
     SELECT c.oid, c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
     WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p') AND a.attnum > 0
-      AND a.atttypid <> 'timestamptz'::regtype AND a.attname ~ '(password|secret|hash|totp|credential|token|sealed|private_key)'
+      AND a.atttypid NOT IN ('timestamptz'::regtype, 'boolean'::regtype) AND a.attname ~ '(password|secret|hash|totp|credential|token|sealed|private_key)'
 ) ";
 
 /// Exceptions: rule, object, reason. One that is not needed any more is an error too.
@@ -118,6 +118,7 @@ const REVIEWED: &[(&str, &str, &str)] = &[
     ("without_tenant", "password_resets", "superadmins forget passwords too; open to aisha_system only"),
     ("without_tenant", "user_totp", "superadmins have second factors too; open to aisha_system only"),
     ("without_tenant", "totp_recovery_codes", "superadmins have second factors too; open to aisha_system only"),
+    ("without_tenant", "system_settings", "settings of the platform; open to aisha_system only"),
     ("tenant_may_be_null", "users", "superadmins belong to no tenant; a null is in no tenant's policy"),
     ("tenant_may_be_null", "audit_log", "the sign-in of a superadmin concerns no tenant"),
     ("tenant_may_be_null", "event_outbox", "events of the platform concern no tenant"),
@@ -136,6 +137,12 @@ const REVIEWED: &[(&str, &str, &str)] = &[
     ("policies_name_the_tenant", "user_totp.system_rows", "signing in comes before the tenant is known"),
     ("policies_name_the_tenant", "totp_recovery_codes.system_rows", "signing in comes before the tenant is known"),
     ("policies_name_the_tenant", "api_key.system_lookup", "a key is found before its tenant is known; reading only"),
+    (
+        "policies_name_the_tenant",
+        "module_settings.system_lookup",
+        "the operator's list of tenants shows their modules; reading only",
+    ),
+    ("policies_name_the_tenant", "system_settings.system_rows", "settings of the platform belong to no tenant"),
     ("policies_name_the_tenant", "audit_log.system_insert", "what concerns no tenant is audited too"),
     ("policies_name_the_tenant", "audit_log.system_select", "the platform's own audit log"),
     ("policies_name_the_tenant", "event_outbox.system_select", "the relay publishes the events of every tenant"),

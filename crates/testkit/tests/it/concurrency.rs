@@ -141,6 +141,7 @@ fn service(t: &TestTenant) -> (aisha_http::Running, String) {
         ("DATABASE_URL", database::address("DATABASE_URL")),
         ("AMQP_URL", database::address("AMQP_URL")),
         ("INTERNAL_PUBLIC_KEYS", signer.public_key().to_owned()),
+        ("CREDENTIALS_KEY", aisha_testkit::CREDENTIALS_KEY.to_owned()),
     ]);
     let options = ServeOptions { workers: 1, signals: false, ..ServeOptions::default() };
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -158,6 +159,8 @@ fn admin_of(t: &TestTenant) -> Identity {
         scope: Scope::All,
         department: None,
         grants: None,
+        extra: Vec::new(),
+        disabled_modules: Vec::new(),
         sid: t.admin.sid,
     }
 }

@@ -189,3 +189,109 @@ async fn values_go_out_and_come_in() {
         other.admin.client.get("/api/accounts?name=B").await.expect(200).data()["accounts"][0]["custom_fields"].clone();
     assert_eq!((&row["number"], &row["checkbox"]), (&json!(7), &json!(true)), "merged");
 }
+
+#[actix_web::test]
+async fn lists_are_filtered_by_every_type() {
+    let stack = Stack::start().await;
+    let t = stack.tenant().await;
+    let me = &t.admin.client;
+    for (kind, ..) in kinds() {
+        define(me, "contact", kind, kind, false).await;
+    }
+    for (name, values) in [
+        (
+            "one",
+            json!({ "text": "5551234", "email": "a@b.co", "select": "a", "multiselect": ["a", "d"],
+                        "date": "2026-01-31", "number": 7, "checkbox": true, "currency": 12.5, "phone": "+1 555 0100" }),
+        ),
+        (
+            "two",
+            json!({ "text": "Acme 100%", "email": "c@d.co", "select": "b; c", "multiselect": ["d"],
+                        "date": "2026-11-02", "number": -1.5, "checkbox": false, "currency": "1200.00", "textarea": "x" }),
+        ),
+        ("none", json!({})),
+    ] {
+        let body = json!({ "first_name": name, "last_name": "x", "custom_fields": values });
+        me.post("/api/contacts", body).await.expect(201);
+    }
+    let names = async |query: &str| {
+        let data = me.get(&format!("/api/contacts?sort=first_name&{query}")).await.expect(200).data();
+        let rows = data["contacts"].as_array().unwrap().clone();
+        rows.iter().map(|r| r["first_name"].as_str().unwrap().to_owned()).collect::<Vec<_>>().join(" ")
+    };
+    for (field, condition, found) in [
+        ("text", json!("5551234"), "one"),
+        ("text", json!({ "$contains": "acme 100%" }), "two"),
+        ("email", json!({ "$ne": "a@b.co" }), "none two"),
+        ("select", json!("b; c"), "two"),
+        ("select", json!({ "$in": ["a", "b; c"] }), "one two"),
+        ("select", json!({ "$in": ["a", null] }), "none one"),
+        ("select", json!({ "$nin": ["a"] }), "none two"),
+        ("select", json!({ "$nin": ["a", null] }), "two"),
+        ("multiselect", json!("d"), "one two"),
+        ("multiselect", json!("a"), "one"),
+        ("multiselect", json!({ "$all": ["a", "d"] }), "one"),
+        ("multiselect", json!({ "$in": ["a", "b; c"] }), "one"),
+        ("multiselect", json!({ "$ne": "a" }), "none two"),
+        ("date", json!("2026-01-31"), "one"),
+        ("date", json!({ "$gte": "2026-02-01" }), "two"),
+        ("date", json!({ "$gte": "2026-01-01", "$lt": "2026-02-01" }), "one"),
+        ("number", json!(7), "one"),
+        ("number", json!({ "$lt": 0 }), "two"),
+        ("number", json!({ "$gt": -2, "$lte": 7 }), "one two"),
+        ("currency", json!(12.50), "one"),
+        ("currency", json!({ "$gte": 100 }), "two"),
+        ("checkbox", json!(true), "one"),
+        ("checkbox", json!(false), "two"),
+        ("checkbox", json!({ "$ne": true }), "none two"),
+        ("phone", json!({ "$exists": true }), "one"),
+        ("textarea", Value::Null, "none one"),
+    ] {
+        let filter = json!({ format!("custom_fields.{field}"): condition }).to_string();
+        let query = serde_urlencoded::to_string([("filter", filter)]).unwrap();
+        assert_eq!(names(&query).await, found, "{field} {condition}");
+    }
+    // As a parameter a value has no type of its own.
+    for (query, found) in [
+        ("custom_fields.text=5551234", "one"),
+        ("custom_fields.number=7", "one"),
+        ("custom_fields.checkbox=true", "one"),
+        ("custom_fields.currency=1200", "two"),
+        ("custom_fields.multiselect=d", "one two"),
+        ("custom_fields.phone=null", "none two"),
+        ("custom_fields.number=%7B%22%24gt%22%3A0%7D", "one"),
+    ] {
+        assert_eq!(names(query).await, found, "{query}");
+    }
+}
+
+#[actix_web::test]
+async fn what_was_read_can_be_sent_back_after_its_definition_changed() {
+    let stack = Stack::start().await;
+    let t = stack.tenant().await;
+    let me = &t.admin.client;
+    let gone = define(me, "account", "gone", "text", false).await;
+    let narrowed = define(me, "account", "narrowed", "select", false).await;
+    define(me, "account", "duty", "text", true).await;
+    let values = json!({ "gone": "x", "narrowed": "a", "duty": "y" });
+    let made = me.post("/api/accounts", json!({ "name": "A", "custom_fields": values })).await.expect(201);
+    let at = format!("/api/accounts/{}", made.id());
+    me.delete(&format!("/api/customfields/{gone}")).await.expect(200);
+    me.patch(&format!("/api/customfields/{narrowed}"), json!({ "options": ["b; c", "d"] })).await.expect(200);
+    let mut shown = me.get(&at).await.expect(200).data();
+    let same = me.put(&at, shown.clone()).await.expect(200).data();
+    assert_eq!((&same["custom_fields"], &same["version"]), (&values, &shown["version"]));
+    shown["custom_fields"]["duty"] = json!("z");
+    let changed = me.put(&at, shown).await.expect(200).data();
+    assert_eq!(changed["custom_fields"], json!({ "gone": "x", "narrowed": "a", "duty": "z" }));
+    for (bad, field) in [
+        (json!({ "gone": "other" }), "custom_fields.gone"),
+        (json!({ "narrowed": "e" }), "custom_fields.narrowed"),
+        (json!({ "duty": null }), "custom_fields.duty"),
+        (json!({ "duty": null, "gone": "x" }), "custom_fields.duty"),
+    ] {
+        assert_eq!(me.patch(&at, json!({ "custom_fields": bad })).await.expect(422).fields(), [field]);
+    }
+    let cleared = me.patch(&at, json!({ "custom_fields": { "gone": null } })).await.expect(200).data();
+    assert_eq!(cleared["custom_fields"], json!({ "narrowed": "a", "duty": "z" }));
+}

@@ -32,7 +32,8 @@ async fn nobody_gets_in_without_a_credential() {
     let key = stack.anonymous().with("x-api-key", format!("aisha_{}", "0".repeat(64)));
     let mut public = Vec::new();
     for (method, path, open) in operations(&stack).await {
-        let path = path.replace("{id}", &aisha_kernel::new_id().to_string());
+        let id = aisha_kernel::new_id().to_string();
+        let path = path.replace("{id}", &id).replace("{name}", "somebody").replace("{key}", "some.key");
         if open {
             public.push(format!("{method} {path}"));
             continue;

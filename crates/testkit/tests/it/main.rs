@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod access;
 mod bad_input;
 mod bulk;
 mod catalogue;
@@ -17,6 +18,7 @@ mod isolation;
 mod lists;
 mod mail;
 mod migrations;
+mod modules;
 mod mutations;
 mod people;
 mod pipeline;

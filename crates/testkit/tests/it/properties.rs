@@ -47,6 +47,8 @@ fn world() -> World {
             scope,
             department: None,
             grants: None,
+            extra: Vec::new(),
+            disabled_modules: Vec::new(),
             sid: new_id(),
         };
         Arc::new(identity).in_tenant(None).unwrap()

@@ -482,6 +482,8 @@ async fn the_platform_keeps_a_superadmin() {
             scope: Scope::All,
             department: None,
             grants: None,
+            extra: Vec::new(),
+            disabled_modules: Vec::new(),
             sid: Uuid::nil(),
         });
     }

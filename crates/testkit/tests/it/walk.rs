@@ -14,6 +14,10 @@ pub(super) struct Op {
     spec: Value,
 }
 
+fn url(path: &str, id: &str) -> String {
+    path.replace("{id}", id).replace("{name}", id).replace("{key}", id)
+}
+
 /// The document and its operations.
 pub(super) struct Document {
     value: Value,
@@ -29,6 +33,9 @@ impl Op {
     fn resource(&self) -> &str {
         match self.plural() {
             "customfields" => "custom_fields",
+            "modulesettings" => "module_settings",
+            "roles" => "permissions",
+            "system-settings" => "system_settings",
             other => other,
         }
     }
@@ -42,6 +49,16 @@ impl Op {
             ("post", _) => Action::Create,
             _ => Action::Update,
         }
+    }
+
+    /// Whether it is about one thing: by id, or by name.
+    pub fn single(&self) -> bool {
+        self.path.contains('{')
+    }
+
+    /// The path for one thing.
+    pub fn at(&self, id: &str) -> String {
+        url(&self.path, id)
     }
 
     /// Whether it takes a tenant.
@@ -156,6 +173,29 @@ impl World<'_> {
         let (plural, admin) = (op.plural(), &self.tenant.admin.client);
         match plural {
             "tenants" => return self.tenant.id.to_string(),
+            "modulesettings" => {
+                let reply = admin.post("/api/modulesettings", self.document.sample(plural)).await;
+                assert!(reply.status.is_success(), "{}", reply.text);
+                return reply.id().to_string();
+            }
+            "roles" => {
+                let sql = "INSERT INTO permissions (tenant_id, name, resource, action) VALUES ('{t}', 'walk', '*', 'read') \
+                           ON CONFLICT DO NOTHING; \
+                           INSERT INTO role_permissions (tenant_id, role, permission_id) \
+                           SELECT '{t}', 'walkers', id FROM permissions WHERE tenant_id = '{t}' AND name = 'walk' \
+                           ON CONFLICT DO NOTHING";
+                self.stack.sql(&sql.replace("{t}", &self.tenant.id.to_string())).await;
+                return "walkers".into();
+            }
+            "system-settings" => {
+                let key = format!("walk.{}", self.tenant.id.simple());
+                let sql = format!(
+                    "INSERT INTO system_settings (setting_key, value, is_secret) VALUES ('{key}', '1', false) \
+                     ON CONFLICT DO NOTHING"
+                );
+                self.stack.sql(&sql).await;
+                return key;
+            }
             "imports" => {
                 let id = new_id();
                 let sql = format!(
@@ -184,6 +224,9 @@ impl World<'_> {
     fn body(&self, op: &Op) -> Option<Value> {
         let schema = op.body_schema()?;
         Some(match (op.method.as_str(), op.path.rsplit('/').next().unwrap()) {
+            ("put", "{name}") => json!({ "permissions": ["walk"] }),
+            ("put", "{key}") => json!({ "value": 1 }),
+            ("put" | "patch", _) if op.plural() == "modulesettings" => json!({ "is_enabled": true }),
             ("post", "bulk") => json!({ "create": [self.document.sample(op.plural())] }),
             ("post", _) if op.path.contains("{id}") => self.document.smallest(schema),
             ("post", _) => self.document.sample(op.plural()),
@@ -193,7 +236,7 @@ impl World<'_> {
 
     /// Sends an operation with a body that fits it.
     async fn call(&self, client: &Client, op: &Op, id: &str, tenant: Option<uuid::Uuid>) -> Reply {
-        let mut path = op.path.replace("{id}", id);
+        let mut path = op.at(id);
         if let Some(tenant) = tenant {
             path.push_str(&format!("?tenant_id={tenant}"));
         }
@@ -246,8 +289,8 @@ async fn every_operation_is_described_and_routed() {
             .filter_map(|(_, r)| r["content"].as_object()?.values().next())
             .any(|content| content["schema"].is_object());
         assert!(schema, "{name} has no answer with a schema");
-        assert!(op.scoped() || op.plural() == "tenants", "{name} takes no tenant_id");
-        let path = op.path.replace("{id}", &new_id().to_string());
+        assert!(op.scoped() || matches!(op.plural(), "tenants" | "system-settings"), "{name} takes no tenant_id");
+        let path = op.at(&new_id().to_string());
         let reply = client.send(&op.method.to_uppercase(), &path, &[], None).await;
         assert!(reply.status != 405 && !reply.text.contains("There is no "), "{name}: {}", reply.text);
     }
@@ -255,7 +298,7 @@ async fn every_operation_is_described_and_routed() {
     for path in paths {
         for method in ["get", "post", "put", "patch", "delete"] {
             if !document.ops.iter().any(|op| op.path == path && op.method == method) {
-                let url = path.replace("{id}", &new_id().to_string());
+                let url = url(path, &new_id().to_string());
                 let reply = client.send(&method.to_uppercase(), &url, &[], None).await;
                 // A fixed name where an id may stand is an id that is none.
                 let other = matches!(reply.code().as_str(), "method_not_allowed" | "invalid_parameter");
@@ -274,7 +317,7 @@ async fn every_operation_is_described_and_routed() {
 async fn nobody_gets_in_without_a_token() {
     let (stack, document) = (Stack::start().await, Document::read());
     for op in &document.ops {
-        let path = op.path.replace("{id}", &new_id().to_string());
+        let path = op.at(&new_id().to_string());
         for client in [stack.anonymous(), stack.anonymous().with("x-internal-token", "garbage")] {
             let reply = client.send(&op.method.to_uppercase(), &path, &[], None).await;
             assert_eq!(
@@ -303,7 +346,7 @@ async fn another_tenant_is_not_there() {
             assert_eq!(a.changes().await, before, "{name} changed something");
         }
         if op.scoped() {
-            let own = if op.path.contains("{id}") { b.target(op, stranger).await } else { String::new() };
+            let own = if op.single() { b.target(op, stranger).await } else { String::new() };
             let before = (a.changes().await, b.changes().await);
             let reply = b.call(&stranger.client, op, &own, Some(a.tenant.id)).await;
             assert_eq!(
@@ -314,7 +357,7 @@ async fn another_tenant_is_not_there() {
             );
             if let Some(Value::Object(mut body)) = b.body(op).filter(|_| !op.path.ends_with("/import")) {
                 body.insert("tenant_id".into(), json!(a.tenant.id));
-                let reply = b.send(&stranger.client, op, &op.path.replace("{id}", &own), Some(body.into())).await;
+                let reply = b.send(&stranger.client, op, &op.at(&own), Some(body.into())).await;
                 assert_eq!(reply.code(), "invalid_tenant", "{name}: {}", reply.text);
             }
             assert_eq!((a.changes().await, b.changes().await), before, "{name} changed something");
@@ -336,7 +379,7 @@ async fn roles_may_what_the_matrix_says() {
                 Role::Superadmin => &superadmin,
                 _ => world.tenant.people().into_iter().find(|p| p.role == role).unwrap(),
             };
-            let id = if op.path.contains("{id}") { world.target(op, person).await } else { String::new() };
+            let id = if op.single() { world.target(op, person).await } else { String::new() };
             let before = world.changes().await;
             let tenant = (role == Role::Superadmin && op.scoped()).then_some(world.tenant.id);
             let reply = world.call(&person.client, op, &id, tenant).await;
@@ -360,11 +403,11 @@ async fn read_access_only_reads() {
     let world = World { stack: &stack, document: &document, tenant: stack.tenant().await };
     let reader = stack.person_with(Some(world.tenant.id), Role::Admin, AccessLevel::Read).await;
     for op in &document.ops {
-        let id = if op.path.contains("{id}") { world.target(op, &reader).await } else { String::new() };
+        let id = if op.single() { world.target(op, &reader).await } else { String::new() };
         let before = world.changes().await;
         let reply = world.call(&reader.client, op, &id, None).await;
         let name = format!("{} {}: {}", op.method, op.path, reply.text);
-        if op.action().is_read() {
+        if op.action().is_read() && permission::allows(Role::Admin, op.resource(), op.action()) {
             assert_eq!(reply.status, 200, "{name}");
         } else {
             assert_eq!((reply.status.as_u16(), reply.code().as_str()), (403, "forbidden"), "{name}");

@@ -1,6 +1,7 @@
 //! `/api/tenants`: not tenant-scoped; a superadmin sees all, everybody else its own.
 
 use actix_web::{HttpRequest, http::StatusCode, web, web::ServiceConfig};
+use aisha_auth::sealing::Sealer;
 use aisha_db::{Db, record::changes::Mode};
 use aisha_http::{
     ApiResult, Caller, ok,
@@ -55,9 +56,9 @@ async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiRes
     Ok(ok(Listed { tenants, total, limit, offset }))
 }
 
-async fn create(caller: Caller, db: web::Data<Db>, body: Json<Object>) -> ApiResult {
+async fn create(caller: Caller, db: web::Data<Db>, sealer: web::Data<Sealer>, body: Json<Object>) -> ApiResult {
     let input = TenantInput::read(body.0.0, Mode::Create)?;
-    let tenant = tenant_create(&db, caller.identity(), caller.context(), &input).await?;
+    let tenant = tenant_create(&db, caller.identity(), caller.context(), &sealer, &input).await?;
     let at = format!("/api/tenants/{}", tenant.id);
     Ok(Reply::new(StatusCode::CREATED, &tenant)?.at(at).version(tenant.version).into_response())
 }
@@ -72,7 +73,13 @@ async fn read(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiRes
     Ok(Reply::new(StatusCode::OK, &tenant)?.version(tenant.version).into_response())
 }
 
-async fn update(caller: Caller, db: web::Data<Db>, request: HttpRequest, payload: web::Payload) -> ApiResult {
+async fn update(
+    caller: Caller,
+    db: web::Data<Db>,
+    sealer: web::Data<Sealer>,
+    request: HttpRequest,
+    payload: web::Payload,
+) -> ApiResult {
     let me = in_path(&caller, &request)?;
     let version = match expected(&request)? {
         aisha_db::record::write::Expected::Any => None,
@@ -83,6 +90,6 @@ async fn update(caller: Caller, db: web::Data<Db>, request: HttpRequest, payload
     let Object(mut map) = body::parse(&bytes)?;
     map.remove("tenant_id");
     let input = TenantInput::read(map, Mode::Update)?;
-    let tenant = tenant_update(&db, &me, caller.context(), &input, version).await?;
+    let tenant = tenant_update(&db, &me, caller.context(), &sealer, &input, version).await?;
     Ok(Reply::new(StatusCode::OK, &tenant)?.version(tenant.version).into_response())
 }

@@ -144,10 +144,28 @@ fn custom_sql(key: &str, op: &Op) -> Sql {
     let as_json = format!("(custom_fields -> '{key}')");
     match op {
         Op::Contains(needle) => contains(&format!("(custom_fields ->> '{key}')"), needle),
-        Op::All(_) => Sql::new("false"),
+        Op::All(wanted) => {
+            let mut sql = Sql::new(format!("{as_json} @> "));
+            sql.bind(Bind::Text(Some(serde_json::Value::from(wanted.clone()).to_string()), "jsonb"));
+            sql
+        }
         // A cleared key and a missing one are the same.
         Op::Eq(Bind::Text(Some(s), _)) if s == "null" => Sql::new(format!("{as_json} IS NULL")),
         Op::Ne(Bind::Text(Some(s), _)) if s == "null" => Sql::new(format!("{as_json} IS NOT NULL")),
+        // A list equals what it has: so a choice of many is found by one of them.
+        Op::Eq(v) => {
+            let mut sql = Sql::new(format!("{as_json} @> "));
+            sql.bind(v.clone());
+            sql
+        }
+        Op::Ne(v) => {
+            let mut sql = Sql::new(format!("NOT coalesce({as_json} @> "));
+            sql.bind(v.clone()).push(", false)");
+            sql
+        }
+        Op::In(values) | Op::Nin(values) if !values.is_empty() => {
+            custom_among(&as_json, values, matches!(op, Op::Nin(_)))
+        }
         Op::Compare(o, v) => {
             // jsonb orders across types; only values of the same type are compared.
             let mut sql = Sql::new(format!("(jsonb_typeof{as_json} = jsonb_typeof("));
@@ -156,4 +174,21 @@ fn custom_sql(key: &str, op: &Op) -> Sql {
         }
         _ => comparison(&as_json, op).unwrap_or_else(|| Sql::new("true")),
     }
+}
+
+/// `$in` and `$nin` of a custom field, where null is a value like any other.
+fn custom_among(as_json: &str, values: &[Bind], none_of: bool) -> Sql {
+    let (nulls, given): (Vec<Bind>, Vec<Bind>) = values.iter().cloned().partition(is_null);
+    if given.is_empty() {
+        return Sql::new(format!("{as_json} IS {}", if none_of { "NOT NULL" } else { "NULL" }));
+    }
+    let mut sql = Sql::new(if none_of { "NOT (" } else { "(" });
+    sql.push(format!("coalesce({as_json} @> ANY (ARRAY["));
+    list(&mut sql, &given);
+    sql.push("]), false)");
+    if !nulls.is_empty() {
+        sql.push(format!(" OR {as_json} IS NULL"));
+    }
+    sql.push(")");
+    sql
 }

@@ -84,7 +84,10 @@ pub async fn find(db: &Db, me: &Principal, id: Uuid) -> Result<ImportLog, Error>
     let mut sql = Sql::new(format!("SELECT {} FROM import_log WHERE tenant_id = ", columns("errors")));
     sql.bind(me.tenant().0).push(" AND id = ").bind(id);
     let rows = db.fetch(me, vec![sql]).await?.pop().unwrap_or_default();
-    from_row(rows.first().ok_or_else(Error::not_found)?)
+    let log = from_row(rows.first().ok_or_else(Error::not_found)?)?;
+    // The rows that failed are records of a module that may be off.
+    me.require(&log.entity_type, Action::Read)?;
+    Ok(log)
 }
 
 /// `GET /api/imports/{id}`
@@ -115,11 +118,14 @@ pub async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> Ap
     }
     let me = caller.in_tenant(tenant)?;
     me.require("imports", Action::Read)?;
+    let hidden: Vec<String> = me.identity().disabled_resources().into_iter().map(str::to_owned).collect();
+    let hidden = Bind::Texts(Some(hidden));
     let mut sql = Sql::new(format!("SELECT {} FROM import_log WHERE tenant_id = ", columns("'[]'::jsonb")));
-    sql.bind(me.tenant().0).push(" ORDER BY created_at DESC, id DESC LIMIT ").bind(Bind::Int(limit));
+    sql.bind(me.tenant().0).push(" AND entity_type <> ALL (").bind(hidden.clone());
+    sql.push(") ORDER BY created_at DESC, id DESC LIMIT ").bind(Bind::Int(limit));
     sql.push(" OFFSET ").bind(Bind::Int(offset));
     let mut count = Sql::new("SELECT count(*) FROM import_log WHERE tenant_id = ");
-    count.bind(me.tenant().0);
+    count.bind(me.tenant().0).push(" AND entity_type <> ALL (").bind(hidden).push(")");
     let mut results = db.fetch(&me, vec![sql, count]).await?;
     let counted = results.pop().unwrap_or_default();
     let total = counted.first().map_or(Ok(0), |r| r.get(0)).map_err(Error::internal)?;

@@ -1,19 +1,18 @@
 //! Tenants: the organisations whose data nobody else may see.
 
-use aisha_auth::{Action, Identity, Principal, Role};
-use aisha_db::{
-    Bind, Db, Json, PgRow, RequestContext, Sql, SystemReason, SystemTx,
-    record::{
-        Changes,
-        changes::Mode,
-        field::{Field, choice, integer, json, text, url},
-        value::Parsed,
-    },
-    schema::tenant,
-};
-use aisha_kernel::{Error, ErrorCode, FieldError, TenantId, new_id};
+mod calling;
+mod input;
+
+pub use calling::{AiCallingProvider, ai_calling_provider};
+pub use input::{FIELDS, INDUSTRIES, TenantInput};
+
+use crate::module;
+use aisha_auth::{Action, Identity, Principal, Role, sealing::Sealer};
+use aisha_db::{Bind, Db, Json, PgRow, RequestContext, Sql, SystemReason, SystemTx, schema::tenant};
+use aisha_kernel::{Error, ErrorCode, TenantId, new_id};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -56,6 +55,13 @@ pub struct Tenant {
     pub geographic_focus: Option<String>,
     /// Agent of the voice provider.
     pub elevenlabs_agent_id: Option<String>,
+    /// Address of the calling agent.
+    pub call_agent_url: Option<String>,
+    /// The providers of AI calls, for those who may change the tenant; of a key only whether there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ai_calling_providers: Option<Value>,
+    /// Every module and whether it is on.
+    pub modules: BTreeMap<&'static str, bool>,
     /// Position in lists.
     pub display_order: i32,
     /// What managers see: `all` records of the tenant or those of their `department`.
@@ -75,43 +81,17 @@ pub struct Tenant {
 
 const COLUMNS: &str = "id, name, slug, status, plan, settings, metadata, branding_settings, logo_url, primary_color, \
     accent_color, domain, country, major_city, industry, business_model, geographic_focus, elevenlabs_agent_id, \
-    display_order, manager_scope, version, created_at, updated_at";
+    display_order, manager_scope, version, created_at, updated_at, call_agent_url, ai_calling_providers, \
+    callfluent_key_set_at IS NOT NULL, thoughtly_key_set_at IS NOT NULL, \
+    (SELECT coalesce(jsonb_object_agg(m.module_name, m.is_enabled), '{}') FROM module_settings m \
+     WHERE m.tenant_id = tenant.id)";
 
-/// What a client may set.
-pub static FIELDS: [Field; 19] = [
-    text(200).required().named("name", "Name."),
-    text(63).named("slug", "Short name: lower-case letters, digits and hyphens; made from the name when absent."),
-    choice(&["active", "inactive", "suspended"]).default("active").named("status", "Superadmins only."),
-    text(50).default("free").named("plan", "Subscription plan; superadmins only."),
-    json().named(
-        "settings",
-        "Settings such as timezone, currency and date_format; merged key by key. With require_totp true every user must set up two-step sign-in.",
-    ),
-    json().named("metadata", "Free-form data; replaced as a whole."),
-    json().named("branding_settings", "Colours and logos; merged key by key."),
-    url().named("logo_url", "Address of the logo."),
-    text(50).named("primary_color", "Main colour."),
-    text(50).named("accent_color", "Second colour."),
-    text(200).named("domain", "E-mail or web domain."),
-    text(200).named("country", "Country."),
-    text(200).named("major_city", "City."),
-    text(200).named("industry", "Industry."),
-    choice(&["b2b", "b2c", "hybrid"]).named("business_model", "Whom it sells to."),
-    choice(&["north_america", "europe", "asia", "south_america", "africa", "oceania", "global"])
-        .named("geographic_focus", "Where it sells."),
-    text(200).named("elevenlabs_agent_id", "Agent of the voice provider."),
-    integer(0, i32::MAX).default("0").named("display_order", "Position in lists."),
-    choice(&["all", "department"]).default("all").named("manager_scope", "What managers see."),
-];
-
-/// Shown, but not to be set.
-const READ_ONLY: [&str; 5] = ["id", "version", "created_at", "updated_at", "created_date"];
-/// Settings that clients of the manual's flat form send beside the other fields.
-const FLAT: [&str; 3] = ["timezone", "currency", "date_format"];
 /// What only the platform's operator decides.
 const OPERATORS: [&str; 2] = ["status", "plan"];
 
-fn from_row(row: &PgRow) -> Result<Tenant, Error> {
+fn from_row(row: &PgRow, identity: &Identity) -> Result<Tenant, Error> {
+    // Addresses and agents of the providers are half a secret.
+    let configures = identity.may("tenants", Action::Update);
     let read = || -> Result<Tenant, Box<dyn std::error::Error + Send + Sync>> {
         Ok(Tenant {
             id: row.get(0)?,
@@ -138,52 +118,19 @@ fn from_row(row: &PgRow) -> Result<Tenant, Error> {
             created_at: row.get(21)?,
             created_date: row.get(21)?,
             updated_at: row.get(22)?,
+            call_agent_url: row.get(23)?,
+            ai_calling_providers: if configures {
+                Some(calling::shown(&row.get::<Json>(24)?.value(), row.get(25)?, row.get(26)?))
+            } else {
+                None
+            },
+            modules: match row.get::<Json>(27)?.value() {
+                Value::Object(switched) => module::states(&switched),
+                _ => BTreeMap::new(),
+            },
         })
     };
     read().map_err(Error::internal)
-}
-
-/// A body, checked.
-#[derive(Debug)]
-pub struct TenantInput(Changes);
-
-impl TenantInput {
-    /// Reads a JSON object, the flat settings included.
-    ///
-    /// # Errors
-    /// 422 with a message for every field that does not fit.
-    pub fn read(mut body: Map<String, Value>, mode: Mode) -> Result<Self, Error> {
-        body.retain(|key, _| !READ_ONLY.contains(&key.as_str()));
-        let flat: Vec<(String, Value)> = FLAT.iter().filter_map(|k| body.remove_entry(*k)).collect();
-        let mut problems: Vec<FieldError> = Vec::new();
-        for (key, value) in flat {
-            match (&value, body.entry("settings").or_insert_with(|| Value::Object(Map::new()))) {
-                (Value::String(s), Value::Object(settings)) if s.len() <= 100 => {
-                    settings.insert(key, value);
-                }
-                _ => problems.push(FieldError::new(key, "must be a text of at most 100 characters")),
-            }
-        }
-        if body.get("settings").and_then(|s| s.get("require_totp")).is_some_and(|v| !v.is_boolean()) {
-            problems.push(FieldError::new("settings.require_totp", "must be true or false"));
-        }
-        if body.get("slug").is_some_and(|v| v.is_null() || v.as_str() == Some("")) {
-            body.remove("slug");
-        }
-        if let Some(slug) = body.get("slug").and_then(Value::as_str)
-            && slug != slugify(slug)
-        {
-            problems.push(FieldError::new("slug", "must consist of lower-case letters, digits and single hyphens"));
-        }
-        match Changes::read_fields(&FIELDS, &body, mode) {
-            Ok(changes) if problems.is_empty() => Ok(Self(changes)),
-            Ok(_) => Err(Error::validation(problems)),
-            Err(mut e) => {
-                e.details.extend(problems);
-                Err(e)
-            }
-        }
-    }
 }
 
 /// `Müller & Söhne GmbH` becomes `m-ller-s-hne-gmbh`: letters and digits of ASCII, everything else a single hyphen.
@@ -206,17 +153,19 @@ pub async fn tenant_create(
     db: &Db,
     identity: &Identity,
     cx: &RequestContext,
+    sealer: &Sealer,
     input: &TenantInput,
 ) -> Result<Tenant, Error> {
     identity.require("tenants", Action::Create)?;
     let id = new_id();
-    let base = match slugify(input.0.text("name").unwrap_or_default()) {
+    let calling = input.calling.sealed(sealer, TenantId(id))?;
+    let base = match slugify(input.changes.text("name").unwrap_or_default()) {
         s if s.is_empty() => "tenant".to_owned(),
         s => s,
     };
     db.system(&why(identity, cx, "tenant_create", Some(TenantId(id))), async |tx| {
         let mut fixed = vec![("id", Bind::from(id))];
-        if !input.0.has("slug") {
+        if !input.changes.has("slug") {
             // Whoever makes a slug waits for the other: two tenants of one name at once get two slugs.
             let mut sql = Sql::new(
                 "SELECT (SELECT min(n) FROM generate_series(1, 10000) AS n \
@@ -239,10 +188,20 @@ pub async fn tenant_create(
             };
             fixed.push(("slug", Bind::text(slug)));
         }
-        let mut sql = Sql::new("INSERT INTO tenant ");
-        sql.append(input.0.values(fixed)).push(format!(" RETURNING {COLUMNS}"));
-        let rows = tx.rows(sql).await?;
-        from_row(rows.first().ok_or_else(Error::not_found)?)
+        let mut insert = Sql::new("INSERT INTO tenant ");
+        insert.append(input.changes.values(fixed)).push(" RETURNING id");
+        let mut statements = vec![insert];
+        if !calling.is_empty() {
+            let mut update = Sql::new("UPDATE tenant SET ").prepared_once();
+            update.append(calling.assignments()).push(" WHERE id = ").bind(id);
+            statements.push(update);
+        }
+        statements.extend(module::switch(TenantId(id), identity.user_id.0, &input.modules));
+        let mut select = Sql::new(format!("SELECT {COLUMNS} FROM tenant WHERE id = "));
+        select.bind(id);
+        statements.push(select);
+        let rows = tx.flight(statements).await?.pop().unwrap_or_default();
+        from_row(rows.first().ok_or_else(Error::not_found)?, identity)
     })
     .await
 }
@@ -256,7 +215,7 @@ pub async fn tenant_read(db: &Db, me: &Principal) -> Result<Tenant, Error> {
     let mut sql = Sql::new(format!("SELECT {COLUMNS} FROM tenant WHERE id = "));
     sql.bind(me.tenant().0);
     let rows = db.fetch(me, vec![sql]).await?.pop().unwrap_or_default();
-    from_row(rows.first().ok_or_else(Error::not_found)?)
+    from_row(rows.first().ok_or_else(Error::not_found)?, me.identity())
 }
 
 /// A page of tenants: all for a superadmin, the own one for everybody else.
@@ -295,7 +254,7 @@ pub async fn tenant_list(
         let counted = results.pop().unwrap_or_default();
         let total = counted.first().map_or(Ok(0), |r| r.get::<i64>(0)).map_err(Error::internal)?;
         let rows = results.pop().unwrap_or_default();
-        Ok((rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?, total))
+        Ok((rows.iter().map(|r| from_row(r, identity)).collect::<Result<Vec<_>, _>>()?, total))
     })
     .await
 }
@@ -320,11 +279,12 @@ pub async fn tenant_update(
     db: &Db,
     me: &Principal,
     cx: &RequestContext,
+    sealer: &Sealer,
     input: &TenantInput,
     version: Option<i32>,
 ) -> Result<Tenant, Error> {
     me.require("tenants", Action::Update)?;
-    let mut changes = input.0.clone();
+    let mut changes = input.changes.clone();
     if me.identity().role != Role::Superadmin && OPERATORS.iter().any(|f| changes.has(f)) {
         // Sending back what was read is no attempt to change it.
         let current = tenant_read(db, me).await?;
@@ -336,41 +296,55 @@ pub async fn tenant_update(
         }
         changes.take(|column, _| OPERATORS.contains(&column));
     }
-    let mut sql = Sql::new("UPDATE tenant SET ");
-    // Objects are merged, so that one setting can be changed without knowing the others.
-    let mut merged: Vec<(&'static str, Bind)> = Vec::new();
-    changes.take(|column, value| match (column, value) {
-        ("settings" | "branding_settings", Parsed::Value(bind)) => {
-            merged.push((column, bind.clone()));
-            true
-        }
-        _ => false,
-    });
-    if changes.is_empty() && merged.is_empty() {
+    let calling = input.calling.sealed(sealer, me.tenant())?;
+    let mut set: Vec<Sql> = Vec::new();
+    if !changes.is_empty() {
+        set.push(changes.assignments());
+    }
+    set.extend(input.merged.iter().map(input::Merge::assignment));
+    if !calling.is_empty() {
+        set.push(calling.assignments());
+    }
+    let modules = module::switch(me.tenant(), me.user().0, &input.modules);
+    if set.is_empty() && modules.is_none() {
         return tenant_read(db, me).await;
     }
-    sql.append(changes.assignments());
-    for (i, (column, bind)) in merged.into_iter().enumerate() {
-        sql.push(if i > 0 || !changes.is_empty() { ", " } else { "" }).push(format!("{column} = {column} || "));
-        sql.bind(bind);
+    // Without a change of its own the tenant is still looked at, for its version.
+    let mut sql = Sql::new("UPDATE tenant SET updated_at = updated_at");
+    for assignment in set {
+        sql.push(", ").append(assignment);
     }
     sql.push(" WHERE id = ").bind(me.tenant().0);
     if let Some(v) = version {
         sql.push(" AND version = ").bind(Bind::Int(i64::from(v)));
     }
     sql.push(format!(" RETURNING {COLUMNS}"));
-    let sql = sql.prepared_once();
-    let rows = db.write(me, cx, async |tx| tx.rows(sql.clone()).await).await?;
-    match rows.first() {
-        Some(row) => from_row(row),
-        None => {
+    // The modules first, so that what is returned shows them.
+    let flight: Vec<Sql> = modules.into_iter().chain([sql.prepared_once()]).collect();
+    let outcome = db
+        .write(me, cx, async |tx| {
+            let rows = tx.flight(flight.clone()).await?.pop().unwrap_or_default();
+            // Nothing found: the modules must not be switched either.
+            from_row(rows.first().ok_or_else(Error::not_found)?, me.identity())
+        })
+        .await;
+    match outcome {
+        Err(e) if e.code == ErrorCode::NotFound => {
             tenant_read(db, me).await?;
             Err(Error::new(
                 ErrorCode::PreconditionFailed,
                 "Somebody changed this tenant first: read it again and repeat your change.",
             ))
         }
+        other => other,
     }
+}
+
+/// Whether a text is the address of a web page or service: `http` or `https`, a host, and nobody's password.
+pub(crate) fn is_web_url(text: &str) -> bool {
+    url::Url::parse(text).is_ok_and(|u| {
+        matches!(u.scheme(), "http" | "https") && u.has_host() && u.username().is_empty() && u.password().is_none()
+    })
 }
 
 #[cfg(test)]
@@ -385,26 +359,5 @@ mod tests {
             assert_eq!(slugify(name), slug);
         }
         assert!(slugify(&"long ".repeat(50)).len() <= 50);
-    }
-
-    #[test]
-    fn two_step_sign_in_is_asked_for_or_not() {
-        let read = |v: Value| {
-            let Value::Object(map) = serde_json::json!({"settings": {"require_totp": v}}) else { return false };
-            TenantInput::read(map, Mode::Update).is_ok()
-        };
-        assert!(read(true.into()) && read(false.into()));
-        assert!(!read("true".into()) && !read(1.into()) && !read(Value::Null));
-    }
-
-    #[test]
-    fn the_flat_form_is_taken() {
-        let body = serde_json::json!({"timezone": "America/New_York", "settings": {"currency": "USD"}});
-        let Value::Object(map) = body else { return };
-        let input = TenantInput::read(map, Mode::Update).unwrap();
-        assert!(input.0.text("settings").is_some_and(|s| s.contains("America/New_York") && s.contains("USD")));
-        let bad = serde_json::json!({"timezone": 5, "slug": "Not A Slug", "colour": "red"});
-        let Value::Object(map) = bad else { return };
-        assert_eq!(TenantInput::read(map, Mode::Create).unwrap_err().details.len(), 4);
     }
 }
