@@ -83,6 +83,11 @@ BEGIN
     ELSE
         SELECT NULL::text AS name, NULL::text AS email, NULL::uuid AS assigned_to, NULL::uuid AS created_by INTO target;
     END CASE;
+    IF NOT FOUND THEN
+        -- removed for good while this row waited for the lock
+        RAISE EXCEPTION 'related_id names no record to use' USING ERRCODE = 'foreign_key_violation',
+            CONSTRAINT = 'related_id', TABLE = TG_TABLE_NAME;
+    END IF;
     NEW.related_name := target.name;
     NEW.related_email := target.email;
     NEW.related_assigned_to := target.assigned_to;

@@ -1,6 +1,11 @@
 //! Workflows: what happens to records beyond creating, reading, changing and deleting one.
 
+pub mod bizdev_promote;
+pub mod bizdev_rollback;
 pub mod csv_file;
 pub mod export;
 pub mod import;
 pub mod import_undo;
+pub mod lead_convert;
+pub mod lead_rollback;
+pub mod transition;

@@ -1,5 +1,7 @@
 //! The service's OpenAPI document, made without a database or a network.
 
+mod conversion;
+
 use aisha_db::record::{Field, Record};
 use aisha_http::{
     openapi::{Document, Operation, path_id, query, reference, tenant_id},
@@ -21,6 +23,7 @@ aisha_crm::records!(describe_records);
 pub fn openapi_json() -> String {
     let mut doc = Document::default();
     records(&mut doc);
+    conversion::describe(&mut doc);
     imports(&mut doc);
     tenants(&mut doc);
     custom_fields(&mut doc);

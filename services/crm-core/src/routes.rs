@@ -1,5 +1,6 @@
 //! The routes of crm-core.
 
+mod conversion;
 mod custom_fields;
 mod exports;
 mod imports;
@@ -14,7 +15,8 @@ macro_rules! mount_records {
 
         fn records(cfg: &mut ServiceConfig) {
             $(aisha_http::record::routes::<$record>(cfg, |scope| {
-                scope.service(imports::resource::<$record>()).service(exports::resource::<$record>())
+                let scope = scope.service(imports::resource::<$record>()).service(exports::resource::<$record>());
+                conversion::beside::<$record>(scope)
             });)+
         }
     };
