@@ -6,6 +6,7 @@ mod bad_input;
 mod bulk;
 mod catalogue;
 mod concurrency;
+mod conversion;
 mod custom_fields;
 mod faults;
 mod gateway;

@@ -35,10 +35,11 @@ impl Op {
 
     fn action(&self) -> Action {
         match (self.method.as_str(), self.path.rsplit('/').next().unwrap()) {
-            ("delete", _) | (_, "trash" | "restore") => Action::Delete,
+            ("delete", _) | (_, "trash" | "restore" | "rollback") => Action::Delete,
             (_, "export") => Action::Export,
             (_, "import" | "undo") => Action::Import,
             ("get", _) => Action::Read,
+            (_, "convert" | "promote" | "archive") => Action::Update,
             ("post", _) => Action::Create,
             _ => Action::Update,
         }
@@ -170,12 +171,16 @@ impl World<'_> {
         if op.path.contains("/trash/") || op.path.ends_with("/restore") {
             admin.delete(&format!("/api/{plural}/{id}")).await.expect(200);
         }
+        if let Some(done) = op.path.strip_suffix("/rollback") {
+            admin.post(&done.replace("{id}", &id.to_string()), json!({})).await.expect(200);
+        }
         id.to_string()
     }
 
     fn body(&self, op: &Op) -> Option<Value> {
         let schema = op.body_schema()?;
         Some(match (op.method.as_str(), op.path.rsplit('/').next().unwrap()) {
+            (_, "convert" | "promote") => json!({}),
             ("post", "bulk") => json!({ "create": [self.document.sample(op.plural())] }),
             ("post", _) => self.document.sample(op.plural()),
             _ => self.document.change(op.plural(), schema),
