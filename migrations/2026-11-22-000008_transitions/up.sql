@@ -35,8 +35,9 @@ CREATE INDEX entity_transitions_entity ON entity_transitions (tenant_id, entity_
 
 -- Read with its record: whoever sees the one sees the other. Written once, by whoever makes the transition.
 SELECT secure_table('entity_transitions');
-CREATE POLICY tenant_select ON entity_transitions FOR SELECT
-    TO aisha_all, aisha_own, aisha_department, aisha_reporting
+CREATE POLICY all_rows ON entity_transitions FOR SELECT TO aisha_all, aisha_reporting
+    USING (tenant_id = (SELECT current_tenant_id()));
+CREATE POLICY own_select ON entity_transitions FOR SELECT TO aisha_own, aisha_department
     USING (tenant_id = (SELECT current_tenant_id()) AND (
         EXISTS (SELECT FROM leads l WHERE l.tenant_id = entity_transitions.tenant_id AND l.id = entity_id)
         OR EXISTS (SELECT FROM contacts c WHERE c.tenant_id = entity_transitions.tenant_id AND c.id = entity_id)

@@ -131,7 +131,14 @@ pub struct Error {
 impl Error {
     /// An error without details.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), details: Vec::new(), conflicts: Vec::new(), retry_after: None, cause: None }
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            conflicts: Vec::new(),
+            retry_after: None,
+            cause: None,
+        }
     }
 
     /// Adds the cause for the log.

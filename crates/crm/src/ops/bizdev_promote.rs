@@ -154,9 +154,8 @@ pub async fn bizdev_promote(
         moved: follow(tx, ("bizdev_source", id), ("account", account.id)).await?,
         deleted_source: input.delete_source,
     };
-    let mut sql = Sql::new(
-        "UPDATE bizdev_sources SET status = 'promoted', promoted_at = clock_timestamp(), account_id = ",
-    );
+    let mut sql =
+        Sql::new("UPDATE bizdev_sources SET status = 'promoted', promoted_at = clock_timestamp(), account_id = ");
     sql.bind(account.id).push(", contact_id = ").bind(Bind::Uuid(contact.as_ref().map(|c| c.id)));
     let mut source = write_source(tx, id, sql).await?;
     let data = serde_json::to_value(&made).map_err(Error::internal)?;

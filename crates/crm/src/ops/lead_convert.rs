@@ -3,9 +3,7 @@
 
 use crate::{
     Account, Contact, Lead, Opportunity,
-    ops::transition::{
-        Made, NewTransition, Piece, Transition, assignee, follow, renamed, transition_create,
-    },
+    ops::transition::{Made, NewTransition, Piece, Transition, assignee, follow, renamed, transition_create},
 };
 use aisha_auth::{Action, Principal};
 use aisha_db::{
@@ -83,8 +81,7 @@ impl ConvertInput {
         let said = |flag: &str| changes.text(flag).map(|t| t == "true");
         let selected_account = id_in(&changes, "selected_account_id");
         let account_name = changes.text("account_name").map(str::to_owned);
-        let create_account =
-            said("create_account").unwrap_or(account_name.is_some() && selected_account.is_none());
+        let create_account = said("create_account").unwrap_or(account_name.is_some() && selected_account.is_none());
         if create_account && selected_account.is_some() {
             return Err(Error::invalid("selected_account_id", "cannot be given together with create_account"));
         }
@@ -401,7 +398,8 @@ async fn mark(
     account_id: Option<Uuid>,
     opportunity_id: Option<Uuid>,
 ) -> Result<Lead, Error> {
-    let mut sql = Sql::new("UPDATE leads SET status = 'converted', converted_at = clock_timestamp(), converted_contact_id = ");
+    let mut sql =
+        Sql::new("UPDATE leads SET status = 'converted', converted_at = clock_timestamp(), converted_contact_id = ");
     sql.bind(id).push(", converted_account_id = ").bind(Bind::Uuid(account_id)).push(", converted_opportunity_id = ");
     sql.bind(Bind::Uuid(opportunity_id)).push(" WHERE tenant_id = ").bind(tx.principal().tenant().0);
     sql.push(" AND id = ").bind(id).push(format!(" RETURNING {}", Lead::columns()));

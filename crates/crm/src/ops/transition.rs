@@ -45,8 +45,7 @@ pub struct Transition {
     pub created_at: OffsetDateTime,
 }
 
-const COLUMNS: &str =
-    "id, tenant_id, entity_id, from_type, to_type, action, transition_data, performed_by, created_at";
+const COLUMNS: &str = "id, tenant_id, entity_id, from_type, to_type, action, transition_data, performed_by, created_at";
 
 /// What a conversion or promotion made and moved: enough to take it back, and to know whether that is still possible.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -169,8 +168,7 @@ pub(crate) async fn transition_last(
     entity_id: Uuid,
     action: &'static str,
 ) -> Result<Option<(Uuid, Option<Uuid>, Made)>, Error> {
-    let mut sql =
-        Sql::new("SELECT id, performed_by, transition_data FROM entity_transitions WHERE tenant_id = ");
+    let mut sql = Sql::new("SELECT id, performed_by, transition_data FROM entity_transitions WHERE tenant_id = ");
     sql.bind(tx.principal().tenant().0).push(" AND entity_id = ").bind(entity_id);
     sql.push(format!(" AND action = '{action}' ORDER BY created_at DESC LIMIT 1"));
     let rows = tx.rows(sql).await?;

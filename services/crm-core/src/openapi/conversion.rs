@@ -62,17 +62,20 @@ pub fn describe(doc: &mut Document) {
     });
 
     let lead = |verb: &str, summary: &str| Operation::new(format!("lead_{verb}"), "leads", summary);
-    let convert = lead("convert", "Convert a lead into a contact of the same id, with an account and an opportunity if wanted")
-        .parameters(conditions())
-        .json_body(reference("LeadConversion"))
-        .answers(
-            200,
-            "Converted; the ETag is the lead's.",
-            answer(json!({
-                "contact": reference("Contact"), "account": or_null("Account"), "opportunity": or_null("Opportunity"),
-                "lead": reference("Lead"), "transition": reference("Transition")
-            })),
-        );
+    let convert = lead(
+        "convert",
+        "Convert a lead into a contact of the same id, with an account and an opportunity if wanted",
+    )
+    .parameters(conditions())
+    .json_body(reference("LeadConversion"))
+    .answers(
+        200,
+        "Converted; the ETag is the lead's.",
+        answer(json!({
+            "contact": reference("Contact"), "account": or_null("Account"), "opportunity": or_null("Opportunity"),
+            "lead": reference("Lead"), "transition": reference("Transition")
+        })),
+    );
     doc.operation("post", "/api/leads/{id}/convert", convert);
     let rollback = lead("convert_rollback", "Take a conversion back; 409 conversion_changed lists what was done since")
         .parameters(conditions())
@@ -101,15 +104,18 @@ pub fn describe(doc: &mut Document) {
             })),
         );
     doc.operation("post", "/api/bizdevsources/{id}/promote", promote);
-    let rollback = source("promote_rollback", "Take a promotion back; 409 conversion_changed lists what was done since")
-        .parameters(conditions())
-        .answers(
-            200,
-            "The source as it was.",
-            answer(json!({
-                "bizdev_source": reference("BizdevSource"), "removed": removed, "transition": reference("Transition")
-            })),
-        );
+    let rollback = source(
+        "promote_rollback",
+        "Take a promotion back; 409 conversion_changed lists what was done since",
+    )
+    .parameters(conditions())
+    .answers(
+        200,
+        "The source as it was.",
+        answer(json!({
+            "bizdev_source": reference("BizdevSource"), "removed": removed, "transition": reference("Transition")
+        })),
+    );
     doc.operation("post", "/api/bizdevsources/{id}/promote/rollback", rollback);
     let archive = source("archive", "Archive a source; one that is archived stays as it is")
         .parameters(conditions())

@@ -58,7 +58,9 @@ fn own_links(target: Target, made: &Made, table: &str, column: &str, kind: &str)
         ("leads", "account_id") => Vec::new(),
         ("leads" | "bizdev_sources", _) if table == target.table => vec![target.id],
         ("contacts", _) => id_of(&made.contact),
-        ("opportunities", "contact_id") => [id_of(&made.opportunity), made.moved.opportunities_contact.clone()].concat(),
+        ("opportunities", "contact_id") => {
+            [id_of(&made.opportunity), made.moved.opportunities_contact.clone()].concat()
+        }
         ("opportunities", _) => [id_of(&made.opportunity), made.moved.opportunities_account.clone()].concat(),
         ("activities", _) if kind == target.followed => made.moved.activities.clone(),
         ("notes", _) if kind == target.followed => made.moved.notes.clone(),
@@ -98,13 +100,11 @@ async fn names(tx: &mut TenantTx, sql: Sql) -> Result<HashMap<Uuid, String>, Err
 /// What became of a record that the transition made, if anything did. Keeps it as it is until the transaction ends, so that
 /// nothing is linked to it meanwhile.
 async fn state(tx: &mut TenantTx, one: Removed<'_>) -> Result<Option<&'static str>, Error> {
-    let mut sql =
-        Sql::new(format!("SELECT version, deleted_at IS NOT NULL FROM {} WHERE tenant_id = ", one.table));
+    let mut sql = Sql::new(format!("SELECT version, deleted_at IS NOT NULL FROM {} WHERE tenant_id = ", one.table));
     sql.bind(tx.principal().tenant().0).push(" AND id = ").bind(one.piece.id).push(" FOR UPDATE");
     let rows = tx.beyond(vec![sql]).await?.pop().unwrap_or_default();
     let Some(row) = rows.first() else { return Ok(Some("was removed for good")) };
-    let (version, trashed): (i32, bool) =
-        (row.get(0).map_err(Error::internal)?, row.get(1).map_err(Error::internal)?);
+    let (version, trashed): (i32, bool) = (row.get(0).map_err(Error::internal)?, row.get(1).map_err(Error::internal)?);
     Ok(match (trashed, version == one.piece.version) {
         (true, _) => Some("was moved to the trash"),
         (false, false) => Some("was changed"),
@@ -130,8 +130,7 @@ pub(crate) async fn changed_since(tx: &mut TenantTx, target: Target, made: &Made
     let mut conflicts = Vec::new();
     for one in &removed {
         let Some(what) = state(tx, *one).await? else { continue };
-        let mut sql =
-            Sql::new(format!("SELECT '', id, ({})::text FROM {} WHERE tenant_id = ", one.name, one.table));
+        let mut sql = Sql::new(format!("SELECT '', id, ({})::text FROM {} WHERE tenant_id = ", one.name, one.table));
         sql.bind(tenant).push(" AND id = ").bind(one.piece.id);
         let name = names(tx, sql).await?.remove(&one.piece.id);
         // The id is in the lead or the source, for everybody who sees that.
