@@ -64,6 +64,7 @@ DECLARE
     target_assigned_to uuid;
     target_created_by uuid;
 BEGIN
+    -- one type for every branch: the plan of what follows is kept from the first row of a session
     CASE coalesce(NEW.related_type, '')
     WHEN 'account' THEN
         SELECT name, email, assigned_to, created_by
@@ -92,6 +93,11 @@ BEGIN
     ELSE
         NULL;
     END CASE;
+    IF NEW.related_id IS NOT NULL AND NOT FOUND THEN
+        -- removed for good while this row waited for the lock
+        RAISE EXCEPTION 'related_id names no record to use' USING ERRCODE = 'foreign_key_violation',
+            CONSTRAINT = 'related_id', TABLE = TG_TABLE_NAME;
+    END IF;
     NEW.related_name := target_name;
     NEW.related_email := target_email;
     NEW.related_assigned_to := target_assigned_to;

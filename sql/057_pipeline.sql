@@ -105,6 +105,16 @@ BEGIN
 END
 $$;
 
+-- BEFORE INSERT, or UPDATE of status, per row: archived_at says since when a source is archived, and nothing else.
+CREATE OR REPLACE FUNCTION stamp_archived() RETURNS trigger
+LANGUAGE plpgsql SET search_path = pg_catalog, public
+AS $$
+BEGIN
+    NEW.archived_at := CASE WHEN NEW.status = 'archived' THEN coalesce(NEW.archived_at, clock_timestamp()) END;
+    RETURN NEW;
+END
+$$;
+
 -- BEFORE INSERT, or UPDATE of what it is made of, per row: the instant at which an activity is overdue. Without a time of
 -- day that is the end of the day, in the activity's time zone, else the tenant's, else UTC.
 CREATE OR REPLACE FUNCTION schedule_activity() RETURNS trigger

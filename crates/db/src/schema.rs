@@ -371,6 +371,20 @@ diesel::table! {
 }
 
 diesel::table! {
+    entity_transitions (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        entity_id -> Uuid,
+        from_type -> Text,
+        to_type -> Text,
+        action -> Text,
+        transition_data -> Jsonb,
+        performed_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     event_outbox (shard, transaction_id, seq, created_at) {
         seq -> Int8,
         id -> Uuid,
@@ -739,6 +753,7 @@ diesel::allow_tables_to_appear_in_same_query! {
     custom_fields,
     email_outbox,
     employees,
+    entity_transitions,
     event_outbox,
     idempotency_key,
     import_log,

@@ -10,7 +10,7 @@ use actix_web::{
     },
     web::{self, ServiceConfig},
 };
-use aisha_kernel::{Error, ErrorCode, FieldError};
+use aisha_kernel::{Error, ErrorCode, FieldError, error::Conflict};
 use serde::Serialize;
 use std::{borrow::Cow, fmt, time::Duration};
 
@@ -43,6 +43,9 @@ struct Body<'a> {
     code: &'static str,
     message: &'a str,
     details: &'a [FieldError],
+    /// Records in the way, with 409 only.
+    #[serde(skip_serializing_if = "<[Conflict]>::is_empty")]
+    conflicts: &'a [Conflict],
     request_id: Cow<'a, str>,
     /// Seconds, with 429 only.
     #[serde(rename = "retryAfter", skip_serializing_if = "Option::is_none")]
@@ -83,6 +86,7 @@ impl ApiError {
             code: e.code.as_str(),
             message,
             details,
+            conflicts: if e.code.status() == 409 { &e.conflicts } else { &[] },
             request_id: facts.as_ref().map_or_else(
                 || Cow::Owned(aisha_kernel::new_id().to_string()),
                 |facts| Cow::Borrowed(facts.request_id()),

@@ -172,6 +172,20 @@ impl Document {
                             "properties": { "field": { "type": "string" }, "message": { "type": "string" } }
                         }
                     },
+                    "conflicts": {
+                        "type": "array",
+                        "description": "Records in the way, with 409 only; id and name are null for those that the caller may not see.",
+                        "items": {
+                            "type": "object",
+                            "required": ["type", "id", "name", "what"],
+                            "properties": {
+                                "type": { "type": "string" },
+                                "id": { "type": ["string", "null"], "format": "uuid" },
+                                "name": { "type": ["string", "null"] },
+                                "what": { "type": "string" }
+                            }
+                        }
+                    },
                     "request_id": { "type": "string" },
                     "retryAfter": { "type": "integer", "description": "Seconds; with 429 only." }
                 }

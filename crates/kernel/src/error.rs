@@ -61,6 +61,12 @@ codes! {
     MethodNotAllowed = 405 "method_not_allowed",
     /// Something in the way: a duplicate, or a state that forbids it.
     Conflict = 409 "conflict",
+    /// The lead has been converted already.
+    AlreadyConverted = 409 "already_converted",
+    /// The source has been promoted already.
+    AlreadyPromoted = 409 "already_promoted",
+    /// What is to be taken back was changed or built upon since; `conflicts` lists the records.
+    ConversionChanged = 409 "conversion_changed",
     /// `If-Match` does not match: somebody changed the record first.
     PreconditionFailed = 412 "precondition_failed",
     /// The body is larger than the route takes.
@@ -97,6 +103,20 @@ impl FieldError {
     }
 }
 
+/// A record that is in the way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Conflict {
+    /// Its type, singular (`contact`).
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its id; absent when the caller may not see it.
+    pub id: Option<uuid::Uuid>,
+    /// Its name; absent when the caller may not see it.
+    pub name: Option<String>,
+    /// What happened to it, as the end of a sentence (`was changed`).
+    pub what: String,
+}
+
 /// An error that a client may see, with the cause that only the log may see.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {message}", code.as_str())]
@@ -107,6 +127,8 @@ pub struct Error {
     pub message: Cow<'static, str>,
     /// Field-level messages.
     pub details: Vec<FieldError>,
+    /// Records that are in the way, with 409.
+    pub conflicts: Vec<Conflict>,
     /// When to try again, for 429 and 503.
     pub retry_after: Option<Duration>,
     /// Why it happened; logged, never sent.
@@ -117,7 +139,14 @@ pub struct Error {
 impl Error {
     /// An error without details.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), details: Vec::new(), retry_after: None, cause: None }
+        Self {
+            code,
+            message: message.into(),
+            details: Vec::new(),
+            conflicts: Vec::new(),
+            retry_after: None,
+            cause: None,
+        }
     }
 
     /// Adds the cause for the log.

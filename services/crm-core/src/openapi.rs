@@ -1,6 +1,7 @@
 //! The service's OpenAPI document, made without a database or a network.
 
 mod access;
+mod conversion;
 mod pipeline;
 mod tenants;
 
@@ -26,6 +27,7 @@ pub fn openapi_json() -> String {
     let mut doc = Document::default();
     records(&mut doc);
     pipeline::describe(&mut doc);
+    conversion::describe(&mut doc);
     imports(&mut doc);
     tenants::describe(&mut doc);
     custom_fields(&mut doc);

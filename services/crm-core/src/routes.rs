@@ -1,5 +1,6 @@
 //! The routes of crm-core.
 
+mod conversion;
 mod custom_fields;
 mod exports;
 mod imports;
@@ -32,6 +33,8 @@ fn beside(record: &str, scope: Scope) -> Scope {
     match record {
         "account" => pipeline::accounts(scope),
         "activity" => pipeline::activities(scope),
+        "bizdev_source" => conversion::bizdev_sources(scope),
+        "lead" => conversion::leads(scope),
         "opportunity" => pipeline::opportunities(scope),
         _ => scope,
     }

@@ -161,6 +161,12 @@ impl Changes {
         self.set.is_empty() && self.custom.is_empty()
     }
 
+    /// The value given for a column.
+    #[must_use]
+    pub fn get(&self, column: &str) -> Option<&Parsed> {
+        self.set.iter().find_map(|(c, v)| (*c == column).then_some(v))
+    }
+
     /// The text given for a column.
     #[must_use]
     pub fn text(&self, column: &str) -> Option<&str> {

@@ -165,6 +165,20 @@ pub async fn record_update<R: Record>(
     one(&updated)
 }
 
+/// Reads a live record and keeps others from changing it until the transaction ends.
+///
+/// # Errors
+/// 404 when there is none that the principal sees, 412 when somebody changed it first.
+pub async fn record_lock<R: Record>(tx: &mut TenantTx, id: Uuid, expected: Expected) -> Result<R, Error> {
+    let mut sql = super::read::select::<R>(tx.principal(), id, true);
+    sql.push(" FOR UPDATE");
+    let row: R = one(&tx.rows(sql).await?)?;
+    match expected {
+        Expected::Version(v) if v != row.version() => Err(outdated()),
+        _ => Ok(row),
+    }
+}
+
 /// Why a write reached no row: somebody else was first, or there is none to see.
 async fn missed<R: Record>(tx: &mut TenantTx, id: Uuid) -> Error {
     match super::read::record_find::<R>(tx, id).await {

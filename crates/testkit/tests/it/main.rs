@@ -7,6 +7,7 @@ mod bad_input;
 mod bulk;
 mod catalogue;
 mod concurrency;
+mod conversion;
 mod credentials;
 mod custom_fields;
 mod faults;

@@ -42,10 +42,11 @@ impl Op {
 
     fn action(&self) -> Action {
         match (self.method.as_str(), self.path.rsplit('/').next().unwrap()) {
-            ("delete", _) | (_, "trash" | "restore") => Action::Delete,
+            ("delete", _) | (_, "trash" | "restore" | "rollback") => Action::Delete,
             (_, "export") => Action::Export,
             (_, "import" | "undo") => Action::Import,
             ("get", _) => Action::Read,
+            (_, "convert" | "promote" | "archive") => Action::Update,
             ("post", _) => Action::Create,
             _ => Action::Update,
         }
@@ -218,6 +219,9 @@ impl World<'_> {
         if op.path.contains("/trash/") || op.path.ends_with("/restore") {
             admin.delete(&format!("/api/{plural}/{id}")).await.expect(200);
         }
+        if let Some(done) = op.path.strip_suffix("/rollback") {
+            admin.post(&done.replace("{id}", &id.to_string()), json!({})).await.expect(200);
+        }
         id.to_string()
     }
 
@@ -227,6 +231,7 @@ impl World<'_> {
             ("put", "{name}") => json!({ "permissions": ["walk"] }),
             ("put", "{key}") => json!({ "value": 1 }),
             ("put" | "patch", _) if op.plural() == "modulesettings" => json!({ "is_enabled": true }),
+            (_, "convert" | "promote") => json!({}),
             ("post", "bulk") => json!({ "create": [self.document.sample(op.plural())] }),
             ("post", _) if op.path.contains("{id}") => self.document.smallest(schema),
             ("post", _) => self.document.sample(op.plural()),
