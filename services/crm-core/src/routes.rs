@@ -1,11 +1,14 @@
 //! The routes of crm-core.
 
 mod custom_fields;
+mod duplicates;
 mod exports;
 mod imports;
+mod merges;
 mod tenants;
 
 use actix_web::web::ServiceConfig;
+pub(crate) use duplicates::MERGEABLE;
 
 macro_rules! mount_records {
     ($($record:path),+ $(,)?) => {
@@ -14,7 +17,8 @@ macro_rules! mount_records {
 
         fn records(cfg: &mut ServiceConfig) {
             $(aisha_http::record::routes::<$record>(cfg, |scope| {
-                scope.service(imports::resource::<$record>()).service(exports::resource::<$record>())
+                let scope = scope.service(imports::resource::<$record>()).service(exports::resource::<$record>());
+                merges::beside::<$record>(duplicates::beside::<$record>(scope))
             });)+
         }
     };
@@ -26,5 +30,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     tenants::routes(cfg);
     custom_fields::routes(cfg);
     imports::log_routes(cfg);
+    duplicates::routes(cfg);
+    merges::routes(cfg);
     records(cfg);
 }
