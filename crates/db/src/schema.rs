@@ -42,6 +42,10 @@ diesel::table! {
         version -> Int4,
         import_id -> Nullable<Uuid>,
         search_text -> Text,
+        merged_into -> Nullable<Uuid>,
+        website_domain -> Nullable<Text>,
+        name_normalized -> Nullable<Text>,
+        phone_digits -> Nullable<Text>,
     }
 }
 
@@ -281,6 +285,10 @@ diesel::table! {
         version -> Int4,
         import_id -> Nullable<Uuid>,
         search_text -> Text,
+        merged_into -> Nullable<Uuid>,
+        name_normalized -> Nullable<Text>,
+        phone_digits -> Nullable<Text>,
+        mobile_digits -> Nullable<Text>,
     }
 }
 
@@ -456,6 +464,9 @@ diesel::table! {
         version -> Int4,
         import_id -> Nullable<Uuid>,
         search_text -> Text,
+        merged_into -> Nullable<Uuid>,
+        name_normalized -> Nullable<Text>,
+        phone_digits -> Nullable<Text>,
     }
 }
 
@@ -570,6 +581,38 @@ diesel::table! {
 }
 
 diesel::table! {
+    record_merge (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        entity_type -> Text,
+        survivor_id -> Uuid,
+        merged_ids -> Array<Uuid>,
+        fields -> Jsonb,
+        links -> Jsonb,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        undone_at -> Nullable<Timestamptz>,
+        undone_by -> Nullable<Uuid>,
+        undo_result -> Nullable<Jsonb>,
+        version -> Int4,
+    }
+}
+
+diesel::table! {
+    record_merge_link (tenant_id, merge_id, table_name, field, record_id) {
+        tenant_id -> Uuid,
+        merge_id -> Uuid,
+        table_name -> Text,
+        field -> Text,
+        record_id -> Uuid,
+        from_id -> Nullable<Uuid>,
+        previous -> Nullable<Array<Text>>,
+        created_by -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -660,6 +703,8 @@ diesel::allow_tables_to_appear_in_same_query! {
     notes,
     opportunities,
     opportunity_stage_history,
+    record_merge,
+    record_merge_link,
     sessions,
     tenant,
     users,
