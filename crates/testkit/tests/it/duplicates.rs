@@ -55,7 +55,8 @@ async fn a_person_is_known_by_address_and_number() {
     // A number with and without the country code, as phone or as mobile, stored either way.
     for number in ["+49 30 901820", "0049 30 901820", "030 / 901 820", "030901820"] {
         for field in ["phone", "mobile"] {
-            let found: BTreeSet<Uuid> = hits(me, "lead", json!({ field: number })).await.into_iter().map(|h| h.1).collect();
+            let found: BTreeSet<Uuid> =
+                hits(me, "lead", json!({ field: number })).await.into_iter().map(|h| h.1).collect();
             assert_eq!(found, BTreeSet::from([contact, by_mobile]), "{field} {number}");
         }
     }
@@ -82,7 +83,8 @@ async fn namesakes_are_no_duplicates_unless_they_work_together() {
     let t = stack.tenant().await;
     let me = &t.admin.client;
     let acme = create(me, "accounts", json!({"name": "ACME, Inc."})).await;
-    let contact = create(me, "contacts", json!({"first_name": "José", "last_name": "Müller", "account_id": acme})).await;
+    let contact =
+        create(me, "contacts", json!({"first_name": "José", "last_name": "Müller", "account_id": acme})).await;
     let lead = create(me, "leads", json!({"first_name": "Jose", "last_name": "Muller", "company": "Acme Ltd"})).await;
     create(me, "leads", json!({"first_name": "Jose", "last_name": "Muller", "company": "Other"})).await;
     let name = json!({"first_name": "JOSÉ", "last_name": "müller"});
@@ -104,7 +106,9 @@ async fn a_company_is_known_by_name_and_site() {
     let me = &t.admin.client;
     let body = json!({"name": "Globex Corporation", "website": "https://www.Globex.example/about?x=1", "email": "info@globex.example"});
     let globex = create(me, "accounts", body).await;
-    for website in ["globex.example", "HTTP://GLOBEX.EXAMPLE:8080/", "www.globex.example/contact#us", "//globex.example"] {
+    for website in
+        ["globex.example", "HTTP://GLOBEX.EXAMPLE:8080/", "www.globex.example/contact#us", "//globex.example"]
+    {
         assert_eq!(hits(me, "account", json!({"website": website})).await, [hit("account", globex, &["Same website"])]);
     }
     assert!(hits(me, "account", json!({"website": "notglobex.example"})).await.is_empty());
@@ -122,14 +126,18 @@ async fn a_company_is_known_by_name_and_site() {
     assert_eq!(found, [hit("account", page, &["Same website"])]);
     // Other writing systems have names too.
     let yukan = create(me, "accounts", json!({"name": "夕刊 株式会社"})).await;
-    assert_eq!(hits(me, "account", json!({"name": "夕刊　株式会社"})).await, [hit("account", yukan, &["Same company name"])]);
+    assert_eq!(
+        hits(me, "account", json!({"name": "夕刊　株式会社"})).await,
+        [hit("account", yukan, &["Same company name"])]
+    );
 }
 
 #[actix_web::test]
 async fn nobody_learns_of_what_it_does_not_see() {
     let stack = Stack::start().await;
     let (a, b) = (stack.tenant().await, stack.tenant().await);
-    let body = |owner: Value| json!({"first_name": "A", "last_name": "B", "email": "same@example.test", "assigned_to": owner});
+    let body =
+        |owner: Value| json!({"first_name": "A", "last_name": "B", "email": "same@example.test", "assigned_to": owner});
     let mine = create(&a.admin.client, "contacts", body(json!(a.employee.employee_id))).await;
     let theirs = create(&a.admin.client, "contacts", body(json!(a.colleague.employee_id))).await;
     for (who, seen) in [(&a.admin, 2), (&a.manager, 2), (&a.employee, 1), (&a.colleague, 1), (&b.admin, 0)] {
@@ -149,19 +157,31 @@ async fn groups_come_largest_first_and_page_by_page() {
     let stack = Stack::start().await;
     let t = stack.tenant().await;
     let me = &t.admin.client;
-    for (email, n) in [("three@example.test", 3), ("two-a@example.test", 2), ("two-b@example.test", 2), ("one@example.test", 1)] {
+    for (email, n) in
+        [("three@example.test", 3), ("two-a@example.test", 2), ("two-b@example.test", 2), ("one@example.test", 1)]
+    {
         for i in 0..n {
-            create(me, "contacts", json!({"first_name": format!("{email} {i}"), "last_name": "X", "email": email})).await;
+            create(me, "contacts", json!({"first_name": format!("{email} {i}"), "last_name": "X", "email": email}))
+                .await;
         }
     }
     // One contact with one number twice is no group; two contacts with it in different fields are.
-    create(me, "contacts", json!({"first_name": "P", "last_name": "1", "phone": "+12125550100", "mobile": "+12125550100"})).await;
+    create(
+        me,
+        "contacts",
+        json!({"first_name": "P", "last_name": "1", "phone": "+12125550100", "mobile": "+12125550100"}),
+    )
+    .await;
     assert_eq!(me.get("/api/contacts/duplicates?by=phone").await.expect(200).data()["total"], 0);
     create(me, "contacts", json!({"first_name": "P", "last_name": "2", "mobile": "+1 (212) 555-0100"})).await;
 
     let all = me.get("/api/contacts/duplicates").await.expect(200).data();
-    let keys: Vec<(&str, i64)> =
-        all["groups"].as_array().unwrap().iter().map(|g| (g["key"].as_str().unwrap(), g["count"].as_i64().unwrap())).collect();
+    let keys: Vec<(&str, i64)> = all["groups"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|g| (g["key"].as_str().unwrap(), g["count"].as_i64().unwrap()))
+        .collect();
     let expected =
         [("three@example.test", 3), ("two-a@example.test", 2), ("two-b@example.test", 2), ("+12125550100", 2)];
     assert_eq!(keys, expected, "{all}");
@@ -248,7 +268,8 @@ async fn a_large_tenant_is_searched_in_no_time() {
     for _ in 0..3 {
         let started = std::time::Instant::now();
         let data = json!({"email": "p5@example.test", "phone": "+12121000005", "first_name": "First5", "last_name": "Last5", "company": "x"});
-        let found = t.admin.client.post(CHECK, json!({"entity_type": "contact", "data": data})).await.expect(200).data();
+        let found =
+            t.admin.client.post(CHECK, json!({"entity_type": "contact", "data": data})).await.expect(200).data();
         println!("check: {} hits, {:?}", found["duplicates"].as_array().unwrap().len(), started.elapsed());
         assert!(started.elapsed().as_secs_f64() < 1.0);
     }

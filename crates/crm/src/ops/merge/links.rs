@@ -10,7 +10,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 /// Links of one merge; with more it would hold its locks for minutes.
-const MOST_LINKS: i64 = 100_000;
+const MOST_LINKS: i64 = 50_000;
 
 /// How a column points at a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
