@@ -59,26 +59,27 @@ CREATE OR REPLACE FUNCTION copy_related() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
 DECLARE
+    -- as text in every branch: the plan of the assignments below is kept with the types of the first one
     target record;
 BEGIN
     CASE coalesce(NEW.related_type, '')
     WHEN 'account' THEN
-        SELECT name AS name, email AS email, assigned_to, created_by INTO target FROM accounts
+        SELECT name::text AS name, email::text AS email, assigned_to, created_by INTO target FROM accounts
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'activity' THEN
-        SELECT subject AS name, NULL::text AS email, assigned_to, created_by INTO target FROM activities
+        SELECT subject::text AS name, NULL::text AS email, assigned_to, created_by INTO target FROM activities
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'bizdev_source' THEN
-        SELECT company_name AS name, email AS email, assigned_to, created_by INTO target FROM bizdev_sources
+        SELECT company_name::text AS name, email::text AS email, assigned_to, created_by INTO target FROM bizdev_sources
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'contact' THEN
-        SELECT first_name || ' ' || last_name AS name, email AS email, assigned_to, created_by INTO target FROM contacts
+        SELECT first_name || ' ' || last_name AS name, email::text AS email, assigned_to, created_by INTO target FROM contacts
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'lead' THEN
-        SELECT first_name || ' ' || last_name AS name, email AS email, assigned_to, created_by INTO target FROM leads
+        SELECT first_name || ' ' || last_name AS name, email::text AS email, assigned_to, created_by INTO target FROM leads
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     WHEN 'opportunity' THEN
-        SELECT name AS name, contact_email AS email, assigned_to, created_by INTO target FROM opportunities
+        SELECT name::text AS name, contact_email::text AS email, assigned_to, created_by INTO target FROM opportunities
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id FOR KEY SHARE;
     ELSE
         SELECT NULL::text AS name, NULL::text AS email, NULL::uuid AS assigned_to, NULL::uuid AS created_by INTO target;

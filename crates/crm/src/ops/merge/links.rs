@@ -112,29 +112,31 @@ impl Link {
         sql
     }
 
-    /// Points every row that points at one of `gone` at `kept`, and remembers where it pointed. Rows in the trash too:
-    /// they may come back.
-    fn moving(&self, merge: Uuid, gone: &[Uuid], kept: Uuid) -> Sql {
+    /// Points every row that points at one of `gone` at `kept`, and remembers first where it pointed. Rows in the trash
+    /// too: they may come back. Two statements without a join, which the planner would make quadratic where it has no
+    /// statistics yet (measured: 4.6 s for 2,400 rows).
+    fn moving(&self, merge: Uuid, gone: &[Uuid], kept: Uuid) -> [Sql; 2] {
         let (table, field) = (self.table, self.field);
-        let mut sql = Sql::new(format!("WITH old AS MATERIALIZED (SELECT id, {field} AS was FROM {table} WHERE "));
-        sql.append(self.points_at(gone));
-        sql.push(format!(" ORDER BY id FOR UPDATE), moved AS (UPDATE {table} AS t SET {field} = "));
+        let column = if self.way == Way::Ids { "previous" } else { "from_id" };
+        let mut note = Sql::new(format!("WITH old AS MATERIALIZED (SELECT id, {field} AS was FROM {table} WHERE "));
+        note.append(self.points_at(gone));
+        note.push(format!(
+            " ORDER BY id FOR UPDATE), noted AS (INSERT INTO record_merge_link (tenant_id, merge_id, table_name, field, \
+             record_id, {column}) SELECT current_tenant_id(), "
+        ));
+        note.bind(merge);
+        note.push(format!(", '{table}', '{field}', id, was FROM old RETURNING 1) SELECT count(*) FROM noted"));
+
+        let mut point = Sql::new(format!("UPDATE {table} SET {field} = "));
         match self.way {
             Way::Ids => {
-                sql.push("replace_ids(old.was, ").bind(texts(gone)).push(", ");
-                sql.bind(Bind::text(kept.to_string())).push(")")
+                point.push(format!("replace_ids({field}, ")).bind(texts(gone)).push(", ");
+                point.bind(Bind::text(kept.to_string())).push(")")
             }
-            Way::Id | Way::Related => sql.bind(kept),
+            Way::Id | Way::Related => point.bind(kept),
         };
-        let column = if self.way == Way::Ids { "previous" } else { "from_id" };
-        sql.push(format!(
-            " FROM old WHERE t.tenant_id = current_tenant_id() AND t.id = old.id RETURNING t.id, old.was), \
-             noted AS (INSERT INTO record_merge_link (tenant_id, merge_id, table_name, field, record_id, {column}) \
-             SELECT current_tenant_id(), "
-        ));
-        sql.bind(merge);
-        sql.push(format!(", '{table}', '{field}', id, was FROM moved RETURNING 1) SELECT count(*) FROM noted"));
-        sql
+        point.push(" WHERE ").append(self.points_at(gone));
+        [note, point]
     }
 
     /// Points the rows that a merge moved back, unless they point elsewhere by now. Returns how many there were to move,
@@ -195,9 +197,9 @@ pub async fn move_links(
     kept: Uuid,
 ) -> Result<Vec<Moved>, Error> {
     let links: Vec<&Link> = links_to(entity).collect();
-    let results = tx.beyond_scope(links.iter().map(|l| l.moving(merge, gone, kept)).collect()).await?;
+    let results = tx.beyond_scope(links.iter().flat_map(|l| l.moving(merge, gone, kept)).collect()).await?;
     let mut moved = Vec::new();
-    for (link, rows) in links.iter().zip(&results) {
+    for (link, rows) in links.iter().zip(results.iter().step_by(2)) {
         let count: i64 = rows.first().map(|r| r.get(0)).transpose().map_err(Error::internal)?.unwrap_or_default();
         if count > 0 {
             moved.push(Moved { entity_type: link.entity_type.to_owned(), field: link.field.to_owned(), count });
