@@ -123,7 +123,7 @@ CREATE TABLE record_merge_link (
     previous text[],
     created_by uuid DEFAULT current_user_id(),
     PRIMARY KEY (tenant_id, merge_id, table_name, field, record_id),
-    CHECK ((from_id IS NULL) <> (previous IS NULL)),
+    CHECK (from_id IS NULL OR previous IS NULL),
     -- the merge is written last, with the counts of what it moved
     FOREIGN KEY (tenant_id, merge_id) REFERENCES record_merge (tenant_id, id) ON DELETE CASCADE
         DEFERRABLE INITIALLY DEFERRED
