@@ -78,10 +78,11 @@ pub async fn merge_undo<R: Record>(tx: &mut TenantTx, id: Uuid) -> Result<Undone
             "One of the records of this merge has been deleted for good, so it cannot be undone any more.",
         ));
     }
-    let trashed = |row: &Value| !row["deleted_at"].is_null();
+    let trashed = |row: &Value| row.get("deleted_at").is_some_and(|at| !at.is_null());
+    let into = |row: &Value| row.get("merged_into").and_then(Value::as_str).map(str::to_owned);
     let survivor = locked.iter().find(|(id, _)| *id == log.survivor).ok_or_else(Error::not_found)?;
     if trashed(&survivor.1) {
-        return Err(Error::conflict(if survivor.1["merged_into"].is_null() {
+        return Err(Error::conflict(if into(&survivor.1).is_none() {
             "The record that survived this merge is in the trash. Restore it first."
         } else {
             "The record that survived this merge was itself merged into another one. Undo that merge first."
@@ -100,9 +101,9 @@ pub async fn merge_undo<R: Record>(tx: &mut TenantTx, id: Uuid) -> Result<Undone
         if !trashed(row) {
             live.push(*merged);
             keep(*merged, "deleted_at", "was restored already");
-        } else if row["merged_into"] == log.survivor.to_string() {
+        } else if into(row) == Some(log.survivor.to_string()) {
             restored_ids.push(*merged);
-        } else if row["merged_into"].is_null() {
+        } else if into(row).is_none() {
             keep(*merged, "deleted_at", "was moved to the trash again");
         } else {
             keep(*merged, "deleted_at", "was merged into another record since");
@@ -163,7 +164,8 @@ async fn restore_fields<R: Record>(
             Kind::Employee => "employees",
             _ => continue,
         };
-        let before = log.fields.get(field.name).and_then(|f| f["before"].as_str()).and_then(|s| s.parse::<Uuid>().ok());
+        let before =
+            log.fields.get(field.name).and_then(|f| f.get("before")?.as_str()).and_then(|s| s.parse::<Uuid>().ok());
         if let Some(before) = before {
             gone.push(format!(
                 " UNION ALL SELECT '{}' WHERE NOT EXISTS (SELECT FROM {target} WHERE tenant_id = ",
