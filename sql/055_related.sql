@@ -114,10 +114,9 @@ DECLARE
     attached text;
     changed boolean;
 BEGIN
-    EXECUTE format('SELECT EXISTS (SELECT FROM
-        (SELECT id, %1$s AS name, %2$s AS email, assigned_to FROM old_rows) o
-        JOIN (SELECT id, %1$s AS name, %2$s AS email, assigned_to FROM new_rows) n USING (id)
-        WHERE (n.name, n.email, n.assigned_to) IS DISTINCT FROM (o.name, o.email, o.assigned_to))',
+    -- hashed, see 050_copies.sql
+    EXECUTE format('SELECT EXISTS (SELECT id, %1$s, %2$s, assigned_to FROM new_rows
+        EXCEPT SELECT id, %1$s, %2$s, assigned_to FROM old_rows)',
         TG_ARGV[1], TG_ARGV[2]) INTO changed;
     IF NOT changed THEN
         RETURN NULL;

@@ -42,6 +42,7 @@ $$;
 --   secret  columns that reach neither audit nor events
 --   hidden  columns that do not reach events, beside those that never do
 --   quiet   columns whose changes alone leave no trace: copies, last use
+-- Generated columns are the database's own affair: what they are made of is audited and published.
 -- aisha_trigger has UPDATE on copies only, so its updates need not be looked at.
 CREATE OR REPLACE FUNCTION audited_table(tbl regclass, entity text DEFAULT '', secret text[] DEFAULT '{}',
                                          hidden text[] DEFAULT '{}', quiet text[] DEFAULT '{}',
@@ -51,11 +52,8 @@ AS $$
 DECLARE
     derived text[] := coalesce((SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
                                 WHERE attrelid = tbl AND attgenerated = 's' AND NOT attisdropped), '{}');
-    internal text[] := coalesce((SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
-                                 WHERE attrelid = tbl AND attnum > 0 AND NOT attisdropped
-                                   AND (attname IN ('search_text', 'name_key', 'legacy_key') OR attname LIKE '%\_minor')), '{}');
-    unaudited text[] := secret || internal || '{version,updated_at}';
-    unpublished text[] := secret || internal || hidden || '{version,import_id,deleted_at,deleted_by}';
+    unaudited text[] := secret || derived || '{version,updated_at}';
+    unpublished text[] := secret || derived || hidden || '{version,import_id,deleted_at,deleted_by}';
     arguments text := format('%L, %L, %L, %L, %L', entity, tenant_column, unaudited, unpublished, quiet);
 BEGIN
     EXECUTE format('CREATE OR REPLACE TRIGGER record_insert AFTER INSERT ON %s

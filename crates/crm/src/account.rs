@@ -51,4 +51,6 @@ record! {
     assigned_to: Option<Uuid> = employee().aliases(&["owner_id"]);
     /// Name of that employee.
     assigned_to_name: Option<String> = text(401).read_only();
+    /// The account that a merge has put in its place; then it is in the trash.
+    merged_into: Option<Uuid> = reference("accounts").read_only();
 }

@@ -61,6 +61,7 @@ impl Settings {
             user: me.user().to_string(),
             employee: text(me.employee()),
             department: id.department.clone().unwrap_or_default(),
+            // A reader has a role too: policies ask for it (a private note is open to admins).
             request: request.to_string(),
             read_only: read_only || id.access == AccessLevel::Read,
         }

@@ -124,9 +124,7 @@ impl TenantTx {
     pub fn principal(&self) -> &Principal {
         &self.principal
     }
-}
 
-impl TenantTx {
     /// Runs statements with the platform's rights within the principal's tenant, and then takes the principal's own again:
     /// for what follows from a change that the principal may make, but reaches rows that it does not see (whatever belongs
     /// to a converted lead goes with it, somebody else's private note included). The policies of `aisha_system` still hold
@@ -136,7 +134,7 @@ impl TenantTx {
     ///
     /// # Errors
     /// What the first failing statement means to a client.
-    pub async fn beyond(&mut self, statements: Vec<Sql>) -> Result<Vec<Rows>, Error> {
+    pub async fn beyond_scope(&mut self, statements: Vec<Sql>) -> Result<Vec<Rows>, Error> {
         let own = self.tx.settings.role;
         let switch = |role: &str| Sql::new(format!("SELECT set_config('role', '{role}', true)"));
         let all = std::iter::once(switch("aisha_system")).chain(statements).chain([switch(own)]).collect();

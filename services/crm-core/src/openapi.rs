@@ -2,6 +2,7 @@
 
 mod access;
 mod conversion;
+mod duplicates;
 mod pipeline;
 mod tenants;
 
@@ -31,6 +32,7 @@ pub fn openapi_json() -> String {
     imports(&mut doc);
     tenants::describe(&mut doc);
     custom_fields(&mut doc);
+    duplicates::describe(&mut doc);
     access::describe(&mut doc);
     doc.to_json(
         "Aisha CRM: core",

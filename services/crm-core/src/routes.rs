@@ -2,8 +2,10 @@
 
 mod conversion;
 mod custom_fields;
+mod duplicates;
 mod exports;
 mod imports;
+mod merges;
 mod module_settings;
 mod permissions;
 pub(crate) mod pipeline;
@@ -12,6 +14,7 @@ mod system_settings;
 mod tenants;
 
 use actix_web::{Scope, web::ServiceConfig};
+pub(crate) use duplicates::MERGEABLE;
 
 macro_rules! mount_records {
     ($($record:path),+ $(,)?) => {
@@ -21,6 +24,7 @@ macro_rules! mount_records {
         fn records(cfg: &mut ServiceConfig) {
             $(aisha_http::record::routes::<$record>(cfg, |scope| {
                 let scope = scope.service(imports::resource::<$record>()).service(exports::resource::<$record>());
+                let scope = merges::beside::<$record>(duplicates::beside::<$record>(scope));
                 beside(<$record as aisha_db::record::Record>::DEF.name, scope)
             });)+
         }
@@ -49,5 +53,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     roles::routes(cfg);
     system_settings::routes(cfg);
     imports::log_routes(cfg);
+    duplicates::routes(cfg);
+    merges::routes(cfg);
     records(cfg);
 }

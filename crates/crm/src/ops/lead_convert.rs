@@ -205,7 +205,7 @@ fn already() -> Error {
 async fn require_free_id(tx: &mut TenantTx, id: Uuid) -> Result<(), Error> {
     let mut sql = Sql::new("SELECT deleted_at IS NOT NULL FROM contacts WHERE tenant_id = ");
     sql.bind(tx.principal().tenant().0).push(" AND id = ").bind(id);
-    let rows = tx.beyond(vec![sql]).await?.pop().unwrap_or_default();
+    let rows = tx.beyond_scope(vec![sql]).await?.pop().unwrap_or_default();
     match rows.first().map(|r| r.get(0)).transpose().map_err(Error::internal)? {
         None => Ok(()),
         Some(true) => Err(Error::conflict("A contact with this lead's id is in the trash: remove it there first.")),
@@ -378,7 +378,7 @@ async fn link_opportunities(
     sql.bind(lead).push("), account_id = coalesce(o.account_id, ").bind(Bind::Uuid(account_id));
     sql.push(") FROM before b WHERE o.tenant_id = ").bind(tenant);
     sql.push(" AND o.id = b.id AND (b.no_contact OR b.no_account) RETURNING o.id, b.no_contact, b.no_account");
-    let rows = tx.beyond(vec![sql]).await?.pop().unwrap_or_default();
+    let rows = tx.beyond_scope(vec![sql]).await?.pop().unwrap_or_default();
     let (mut contact, mut account) = (Vec::new(), Vec::new());
     for row in &rows {
         let id: Uuid = row.get(0).map_err(Error::internal)?;

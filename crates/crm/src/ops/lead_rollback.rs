@@ -111,6 +111,6 @@ async fn unlink_opportunities(tx: &mut TenantTx, lead: &Lead, made: &Made) -> Re
         sql.push(" AND id = ANY(").bind(Bind::Uuids(ids.clone())).push(")");
         sql
     });
-    tx.beyond(statements.collect()).await?;
+    tx.beyond_scope(statements.collect()).await?;
     Ok(())
 }

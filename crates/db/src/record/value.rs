@@ -111,6 +111,28 @@ pub fn e164(s: &str, region: Option<&str>) -> Option<String> {
     (8..=16).contains(&text.len()).then_some(text)
 }
 
+/// The digits under which a number may be written where it has no E.164 form: as given, and, for a number of `region`, as
+/// people there dial it.
+#[must_use]
+pub fn phone_digits(s: &str, region: Option<&str>) -> Vec<String> {
+    let digits = |s: &str| s.chars().filter(char::is_ascii_digit).collect::<String>();
+    let mut forms = vec![digits(s)];
+    let home: Option<phonenumber::country::Id> = region.and_then(|r| r.parse().ok());
+    if let Ok(number) = phonenumber::parse(home, s)
+        && home.is_some()
+        && number.country().id() == home
+    {
+        forms.push(digits(&number.format().mode(phonenumber::Mode::National).to_string()));
+        forms.push(digits(&number.format().mode(phonenumber::Mode::E164).to_string()));
+        forms.push(number.national().to_string());
+    }
+    // Shorter ones are extensions, which many people share.
+    forms.retain(|f| f.len() >= 5);
+    forms.sort_unstable();
+    forms.dedup();
+    forms
+}
+
 /// Reads one JSON value for `field`; `null` is the caller's to handle.
 ///
 /// # Errors
@@ -312,5 +334,9 @@ mod tests {
         assert_eq!(e164("(030) 901820", Some("DE")).as_deref(), Some("+4930901820"));
         assert_eq!(e164("0123", None), None);
         assert_eq!(e164("ask for Kim", None), None);
+        let at_home = phone_digits("+49 30 901820", Some("DE"));
+        assert_eq!(at_home, ["030901820", "30901820", "4930901820"]);
+        assert_eq!(phone_digits("030/901820", None), ["030901820"]);
+        assert!(phone_digits("12", Some("DE")).is_empty());
     }
 }

@@ -123,10 +123,22 @@ impl ObjectBody {
     /// # Errors
     /// 400, 413 or 415 for a body that cannot be read; 403 when query and body name different tenants.
     pub async fn read(request: &HttpRequest, payload: &mut Payload) -> Result<Self, Error> {
+        Self::read_with(request, payload, query::tenant_only).await
+    }
+
+    /// The same for a request whose query string has more than the tenant.
+    ///
+    /// # Errors
+    /// Those of [`ObjectBody::read`] and of `tenant`.
+    pub async fn read_with(
+        request: &HttpRequest,
+        payload: &mut Payload,
+        tenant: impl FnOnce(&str) -> Result<Option<TenantId>, Error>,
+    ) -> Result<Self, Error> {
         body::require_json(request.headers())?;
         let bytes = body::read(request.headers(), payload, body::MAX_BODY).await?;
         let body::Object(mut map) = body::parse(&bytes)?;
-        let in_query = query::tenant_only(request.query_string())?;
+        let in_query = tenant(request.query_string())?;
         let in_body = match map.remove("tenant_id") {
             None | Some(Value::Null) => None,
             Some(Value::String(s)) => Some(TenantId::parse(&s)?),
@@ -193,7 +205,10 @@ fn bodiless(caller: &Caller, request: &HttpRequest) -> Result<(Principal, Option
 }
 
 /// A record that the caller may not delete but sees answers 403, one that it does not see 404.
-async fn require_delete<R: Record>(db: &Db, me: &Principal, id: Uuid) -> Result<(), Error> {
+///
+/// # Errors
+/// Those two.
+pub async fn require_delete<R: Record>(db: &Db, me: &Principal, id: Uuid) -> Result<(), Error> {
     let Err(refused) = me.require(R::DEF.plural, Action::Delete) else { return Ok(()) };
     if refused.code == ErrorCode::ModuleDisabled {
         return Err(refused);

@@ -135,6 +135,7 @@ pub(super) async fn made_up_insert(admin: &Client, table: &str, who: Who, parent
             },
             (_, "bytea") => "uuid_send(gen_random_uuid())".into(),
             (_, "jsonb") => "'{}'".into(),
+            (_, "_uuid") => "ARRAY[gen_random_uuid()]".into(),
             (_, "timestamptz") => "now()".into(),
             (_, "date") => "current_date".into(),
             (_, "bool") => "false".into(),

@@ -42,7 +42,9 @@ impl Op {
 
     fn action(&self) -> Action {
         match (self.method.as_str(), self.path.rsplit('/').next().unwrap()) {
-            ("delete", _) | (_, "trash" | "restore" | "rollback") => Action::Delete,
+            ("delete", _) | (_, "trash" | "restore" | "rollback" | "merge") => Action::Delete,
+            (_, "undo") if self.plural() == "merges" => Action::Delete,
+            (_, "find-duplicates") => Action::Read,
             (_, "export") => Action::Export,
             (_, "import" | "undo") => Action::Import,
             ("get", _) => Action::Read,
@@ -207,6 +209,16 @@ impl World<'_> {
                 self.stack.sql(&sql).await;
                 return id.to_string();
             }
+            "merges" => {
+                let contact = || admin.post("/api/contacts", self.document.sample("contacts"));
+                let (kept, gone) = (contact().await.expect(201).id(), contact().await.expect(201).id());
+                let at = format!("/api/contacts/{kept}/merge");
+                let merged = admin.post(&at, json!({ "merge_ids": [gone] })).await.expect(200).data();
+                let id = merged["merge_id"].as_str().unwrap().to_owned();
+                let sql = format!("UPDATE record_merge SET created_by = '{}' WHERE id = '{id}'", person.user_id);
+                self.stack.sql(&sql).await;
+                return id;
+            }
             _ => {}
         }
         let mut body = self.document.sample(plural);
@@ -214,6 +226,9 @@ impl World<'_> {
             && !person.employee_id.is_nil()
         {
             body["assigned_to"] = json!(person.employee_id);
+        }
+        if op.path.ends_with("/merge") {
+            admin.post(&format!("/api/{plural}"), self.document.sample(plural)).await.expect(201);
         }
         let id = admin.post(&format!("/api/{plural}"), body).await.expect(201).id();
         if op.path.contains("/trash/") || op.path.ends_with("/restore") {
@@ -233,6 +248,11 @@ impl World<'_> {
             ("put" | "patch", _) if op.plural() == "modulesettings" => json!({ "is_enabled": true }),
             (_, "convert" | "promote") => json!({}),
             ("post", "bulk") => json!({ "create": [self.document.sample(op.plural())] }),
+            ("post", "merge") => json!({ "merge_ids": [new_id()] }),
+            ("post", "check-duplicate-before-create") => {
+                json!({ "entity_type": "contact", "data": { "email": "somebody@example.test" } })
+            }
+            ("post", "find-duplicates") => json!({ "entity_type": "contact" }),
             ("post", _) if op.path.contains("{id}") => self.document.smallest(schema),
             ("post", _) => self.document.sample(op.plural()),
             _ => self.document.change(op.plural(), schema),
@@ -253,6 +273,10 @@ impl World<'_> {
             let row: Vec<String> = sample.values().map(cell).collect();
             let csv = format!("{}\n{}\n", head.join(","), row.join(","));
             client.import(&path, csv.as_bytes(), &[]).await
+        } else if op.path.ends_with("/merge") {
+            let all = self.tenant.admin.client.get(&format!("/api/{}", op.plural())).await.expect(200).data();
+            let other = all[op.plural()].as_array().unwrap().iter().map(|r| r["id"].clone()).find(|o| o != id);
+            self.send(client, op, &path, Some(json!({ "merge_ids": [other.unwrap_or_else(|| json!(new_id()))] }))).await
         } else {
             self.send(client, op, &path, self.body(op)).await
         };

@@ -68,6 +68,7 @@ fn diesel_type(table: &str, column: &Column) -> anyhow::Result<String> {
         "jsonb" => "Jsonb",
         "bytea" => "Bytea",
         "text[]" => "Array<Text>",
+        "uuid[]" => "Array<Uuid>",
         other => bail!(
             "column {table}.{}: no diesel type for `{other}`; use another type or add it to crates/xtask/src/schema/render.rs",
             column.name

@@ -102,7 +102,7 @@ async fn names(tx: &mut TenantTx, sql: Sql) -> Result<HashMap<Uuid, String>, Err
 async fn state(tx: &mut TenantTx, one: Removed<'_>) -> Result<Option<&'static str>, Error> {
     let mut sql = Sql::new(format!("SELECT version, deleted_at IS NOT NULL FROM {} WHERE tenant_id = ", one.table));
     sql.bind(tx.principal().tenant().0).push(" AND id = ").bind(one.piece.id).push(" FOR UPDATE");
-    let rows = tx.beyond(vec![sql]).await?.pop().unwrap_or_default();
+    let rows = tx.beyond_scope(vec![sql]).await?.pop().unwrap_or_default();
     let Some(row) = rows.first() else { return Ok(Some("was removed for good")) };
     let (version, trashed): (i32, bool) = (row.get(0).map_err(Error::internal)?, row.get(1).map_err(Error::internal)?);
     Ok(match (trashed, version == one.piece.version) {
@@ -140,7 +140,7 @@ pub(crate) async fn changed_since(tx: &mut TenantTx, target: Target, made: &Made
         let all = linked(tenant, *one, |sql, table, column| {
             sql.push(" AND id <> ALL(").bind(Bind::Uuids(own_links(target, made, table, column, one.kind))).push(")");
         });
-        let all = tx.beyond(vec![all]).await?.pop().unwrap_or_default();
+        let all = tx.beyond_scope(vec![all]).await?.pop().unwrap_or_default();
         if all.is_empty() {
             continue;
         }

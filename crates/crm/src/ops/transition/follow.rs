@@ -27,7 +27,7 @@ pub(crate) async fn follow(tx: &mut TenantTx, from: Record, to: Record) -> Resul
         sql.push(" RETURNING id");
         sql
     });
-    let mut moved = tx.beyond(statements.into()).await?.into_iter();
+    let mut moved = tx.beyond_scope(statements.into()).await?.into_iter();
     Ok(Moved {
         activities: ids(&moved.next().unwrap_or_default())?,
         notes: ids(&moved.next().unwrap_or_default())?,
@@ -44,7 +44,7 @@ pub(crate) async fn follow_back(tx: &mut TenantTx, moved: &Moved, from: Record, 
         sql.push(" AND id = ANY(").bind(Bind::Uuids(ids.clone())).push(")");
         sql
     });
-    tx.beyond(statements.collect()).await?;
+    tx.beyond_scope(statements.collect()).await?;
     Ok(())
 }
 
@@ -56,6 +56,6 @@ pub(crate) async fn remove(tx: &mut TenantTx, pieces: &[(&'static str, Option<&P
         sql.bind(tenant).push(" AND id = ").bind(piece.filter(|p| p.created)?.id);
         Some(sql)
     });
-    tx.beyond(statements.collect()).await?;
+    tx.beyond_scope(statements.collect()).await?;
     Ok(())
 }
