@@ -21,6 +21,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("050_copies.sql", include_str!("../../../sql/050_copies.sql")),
     ("055_related.sql", include_str!("../../../sql/055_related.sql")),
     ("057_pipeline.sql", include_str!("../../../sql/057_pipeline.sql")),
+    ("058_reports.sql", include_str!("../../../sql/058_reports.sql")),
     ("060_search.sql", include_str!("../../../sql/060_search.sql")),
     ("070_partitions.sql", include_str!("../../../sql/070_partitions.sql")),
     ("080_tables.sql", include_str!("../../../sql/080_tables.sql")),

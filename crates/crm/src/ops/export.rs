@@ -110,7 +110,7 @@ fn line<R: Record>(row: &R, out: &mut String) -> Result<(), Error> {
 /// A spreadsheet runs a cell that starts like a formula (OWASP, "CSV Injection"); an apostrophe makes it text. Plain
 /// numbers and phone numbers start with a sign too and are harmless. What looks escaped already gets another apostrophe, so
 /// that an import reads back exactly what was there.
-fn push_cell(out: &mut String, s: &str) {
+pub(crate) fn push_cell(out: &mut String, s: &str) {
     let formula = s.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r']);
     let harmless = s.chars().all(|c| c.is_ascii_digit() || "+-(). /".contains(c));
     if formula && !harmless {
@@ -120,7 +120,8 @@ fn push_cell(out: &mut String, s: &str) {
     }
 }
 
-fn push_quoted(out: &mut String, s: &str) {
+/// Quotes a cell where it must be.
+pub(crate) fn push_quoted(out: &mut String, s: &str) {
     if s.contains([',', '"', '\n', '\r', ';', '\t', '\'']) || s.starts_with(' ') || s.ends_with(' ') {
         out.push('"');
         out.push_str(&s.replace('"', "\"\""));

@@ -224,7 +224,7 @@ fn owners<R: Record>(me: &Principal) -> Vec<(&'static str, Uuid)> {
 }
 
 /// Spells the owner's condition out: the policy has it too, but an index serves only what the query says itself.
-pub(crate) fn scope<R: Record>(me: &Principal, sql: &mut Sql) {
+pub fn scope<R: Record>(me: &Principal, sql: &mut Sql) {
     if owns::<R>(me) {
         for (i, (column, id)) in owners::<R>(me).into_iter().enumerate() {
             sql.push(if i > 0 { " OR " } else { " AND (" }).push(format!("{column} = ")).bind(id);
