@@ -122,6 +122,10 @@ BEGIN
         NEW.due_at := NULL;
         RETURN NEW;
     END IF;
+    IF NEW.due_date NOT BETWEEN '1900-01-01' AND '9998-12-31' THEN
+        RAISE EXCEPTION 'due_date out of range' USING ERRCODE = 'check_violation', CONSTRAINT = 'due_date',
+            TABLE = TG_TABLE_NAME, HINT = 'must be a day of the years 1900 to 9998';
+    END IF;
     IF zone IS NULL THEN
         zone := coalesce((SELECT nullif(t.settings ->> 'timezone', '') FROM tenant t WHERE t.id = NEW.tenant_id), 'UTC');
     END IF;
