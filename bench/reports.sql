@@ -11,11 +11,12 @@ SET session_replication_role = replica;
 SET maintenance_work_mem = '256MB';
 SET work_mem = '128MB';
 SET synchronous_commit = off;
-SELECT setseed(0.27);
+SELECT setseed(0.27) \g /dev/null
 
 CREATE SCHEMA IF NOT EXISTS bench;
 
--- Kind 1 tenant, 2 users, 3 employees, 5 and up records, numbered from 1.
+-- Kind 1 tenant (number 51, hexadecimal 33), 2 users, 3 employees, 4 sessions, 5 and up records. User 1 is the
+-- administrator, user 2 an employee, user 3 the manager of a department.
 CREATE OR REPLACE FUNCTION bench.report_id(kind integer, n bigint) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
     SELECT (lpad(to_hex(kind), 8, '0') || '-0033-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid
 $$;
@@ -33,11 +34,14 @@ BEGIN;
 
 INSERT INTO tenant (id, name, slug, status, plan, country, settings, created_at)
 VALUES (bench.report_id(1, 0), 'Bench Reports', 'bench-reports', 'active', 'pro', 'Germany',
-        '{"timezone": "Europe/Berlin", "currency": "EUR"}', now() - interval '3 years');
+        '{"timezone": "Europe/Berlin", "currency": "EUR", "manager_scope": "department"}', now() - interval '3 years');
 INSERT INTO users (id, tenant_id, email, first_name, last_name, role, created_at)
 SELECT bench.report_id(2, n), bench.report_id(1, 0), format('user%s@reports.example', n), 'User', n::text,
-       CASE n WHEN 1 THEN 'admin' ELSE 'employee' END, now() - interval '3 years'
+       CASE n WHEN 1 THEN 'admin' WHEN 3 THEN 'manager' ELSE 'employee' END, now() - interval '3 years'
 FROM generate_series(1, 200) AS n;
+INSERT INTO sessions (id, user_id, refresh_hash, expires_at)
+SELECT bench.report_id(4, n), bench.report_id(2, n), sha256(uuid_send(bench.report_id(4, n))), now() + interval '10 years'
+FROM generate_series(1, 3) AS n;
 INSERT INTO employees (tenant_id, id, user_id, first_name, last_name, email, department, created_at)
 SELECT bench.report_id(1, 0), bench.report_id(3, n), bench.report_id(2, n), 'User', n::text,
        format('user%s@reports.example', n), (ARRAY['Sales','Marketing','Support','Partners'])[1 + n % 4],

@@ -9,6 +9,7 @@ mod people;
 mod probe;
 mod process;
 mod report;
+mod reports;
 mod stack;
 
 use clap::Parser;
@@ -166,6 +167,10 @@ fn measure(
         let sizes = [10_000, 100_000];
         let imports = sizes.iter().map(|n| import::measure(stack, api, core, *n)).collect::<Result<Vec<_>, _>>()?;
         report::imports(&mut verdicts, &imports);
+    }
+
+    if "reports".contains(&options.only) {
+        reports::measure(stack, api, &mut verdicts)?;
     }
 
     let figures: Vec<ServiceFigures> = services

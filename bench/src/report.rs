@@ -90,6 +90,24 @@ pub fn path_verdict(verdicts: &mut Verdicts, name: &str, budget: Budget, o: &Out
     }
 }
 
+/// The head of the table of reports.
+pub fn reports_head() {
+    println!("\nReports                   rows of        slowest ms   at best ms     all ms   statements");
+}
+
+/// A report: its slowest statement on average and at best, all of its statements, how many they are.
+pub fn report_line(
+    verdicts: &mut Verdicts,
+    name: &str,
+    who: &str,
+    (slowest, best, sum, statements): (f64, f64, f64, f64),
+    most: f64,
+) {
+    println!("{name:<26}{who:<12}{slowest:>13.1}{best:>13.1}{sum:>11.1}{statements:>13.0}");
+    verdicts
+        .judge(slowest <= most, format!("report {name} ({who}): {slowest:.1} ms in Postgres (at most {most:.0} ms)"));
+}
+
 /// Imports: the first is small, the last is judged.
 pub fn imports(verdicts: &mut Verdicts, all: &[import::Outcome]) {
     println!("\nCSV import               rows/s   crm-core µs/row   postgres µs/row   peak RSS of crm-core");

@@ -3,6 +3,7 @@
 mod custom_fields;
 mod exports;
 mod imports;
+mod reports;
 mod tenants;
 
 use actix_web::web::ServiceConfig;
@@ -26,5 +27,6 @@ pub fn configure(cfg: &mut ServiceConfig) {
     tenants::routes(cfg);
     custom_fields::routes(cfg);
     imports::log_routes(cfg);
+    reports::routes(cfg);
     records(cfg);
 }

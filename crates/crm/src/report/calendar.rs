@@ -87,8 +87,7 @@ pub async fn calendar_feed(db: &Db, me: &Principal) -> Result<String, Error> {
         Some(employee) => {
             let first = aisha_kernel::clock::now().date() - Duration::days(FEED_BACK);
             let period = Period { from: Some(first), to: Some(first + Duration::days(MAX_DAYS - 1)) };
-            let wanted =
-                Wanted { period, assigned_to: Some(employee), include_test_data: false, limit: MAX_LIMIT };
+            let wanted = Wanted { period, assigned_to: Some(employee), include_test_data: false, limit: MAX_LIMIT };
             let mut sql = shown(me, &wanted, SPAN);
             sql.push(
                 "SELECT id, subject, description, location, status, priority, due_date, due_time, due_at, duration, updated_at, \

@@ -18,8 +18,17 @@ pub const STATS: &Report = &Report {
     advanced: false,
     rows: None,
     columns: &[
-        "total_contacts", "total_accounts", "total_leads", "total_opportunities", "total_activities", "open_opportunities",
-        "won_opportunities", "lost_opportunities", "pipeline_value", "weighted_pipeline_value", "overdue_activities",
+        "total_contacts",
+        "total_accounts",
+        "total_leads",
+        "total_opportunities",
+        "total_activities",
+        "open_opportunities",
+        "won_opportunities",
+        "lost_opportunities",
+        "pipeline_value",
+        "weighted_pipeline_value",
+        "overdue_activities",
     ],
     sql: totals,
 };
@@ -130,7 +139,9 @@ fn work(me: &Principal, ask: &Ask) -> Sql {
          FROM opportunities, here WHERE outcome = 'won' AND ",
     );
     sql.append(counted::<Opportunity>(me, ask)).push(" AND closed_at >= last_month), overdue AS MATERIALIZED (SELECT ");
-    sql.push("count(*) AS n FROM activities WHERE status IN ('scheduled', 'pending', 'in-progress') AND due_at < now() AND ");
+    sql.push(
+        "count(*) AS n FROM activities WHERE status IN ('scheduled', 'pending', 'in-progress') AND due_at < now() AND ",
+    );
     sql.append(counted::<Activity>(me, ask)).push("), recent AS MATERIALIZED (SELECT * FROM activities WHERE ");
     sql.append(counted::<Activity>(me, ask));
     sql.push(format!(
@@ -159,7 +170,9 @@ fn work(me: &Principal, ask: &Ask) -> Sql {
 /// What is due next.
 fn upcoming(me: &Principal, ask: &Ask) -> Sql {
     let mut sql = Sql::new(format!("SELECT {} FROM (", listed("due_at, id")));
-    sql.push("SELECT * FROM activities WHERE status IN ('scheduled', 'pending', 'in-progress') AND due_at >= now() AND ");
+    sql.push(
+        "SELECT * FROM activities WHERE status IN ('scheduled', 'pending', 'in-progress') AND due_at >= now() AND ",
+    );
     sql.append(counted::<Activity>(me, ask)).push(format!(" ORDER BY due_at, id LIMIT {LISTED}) AS next"));
     sql
 }

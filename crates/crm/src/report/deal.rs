@@ -13,7 +13,15 @@ pub(super) const PIPELINE: Report = Report {
     advanced: false,
     rows: Some("stages"),
     columns: &[
-        "stage", "label", "position", "outcome", "count", "total_value", "avg_value", "avg_probability", "weighted_value",
+        "stage",
+        "label",
+        "position",
+        "outcome",
+        "count",
+        "total_value",
+        "avg_value",
+        "avg_probability",
+        "weighted_value",
     ],
     sql: pipeline,
 };
@@ -98,7 +106,8 @@ pub(super) fn stages(me: &Principal) -> Sql {
          FROM pipeline_stages(",
     );
     // What a stage means may have changed since a deal entered it: such deals have a row of their own, without a position.
-    sql.bind(me.tenant().0).push(") AS s FULL JOIN deals AS d ON d.stage = s.name AND d.outcome = s.outcome) AS all_stages)");
+    sql.bind(me.tenant().0)
+        .push(") AS s FULL JOIN deals AS d ON d.stage = s.name AND d.outcome = s.outcome) AS all_stages)");
     sql
 }
 
@@ -162,9 +171,11 @@ fn stage_duration(me: &Principal, ask: &Ask) -> Sql {
         ", sums AS MATERIALIZED (SELECT from_stage, count(*) AS n, sum(seconds_in_previous) AS total, \
          max(seconds_in_previous) AS longest FROM opportunity_stage_history AS h, span WHERE h.tenant_id = ",
     );
-    sql.bind(me.tenant().0).push(" AND from_stage IS NOT NULL AND changed_at >= span.starts AND changed_at < span.ends");
+    sql.bind(me.tenant().0)
+        .push(" AND from_stage IS NOT NULL AND changed_at >= span.starts AND changed_at < span.ends");
     // Few deals are in the trash or for testing: leaving those out is less work than looking up all others.
-    let left_out = if ask.include_test_data { "deleted_at IS NOT NULL" } else { "(deleted_at IS NOT NULL OR is_test_data)" };
+    let left_out =
+        if ask.include_test_data { "deleted_at IS NOT NULL" } else { "(deleted_at IS NOT NULL OR is_test_data)" };
     sql.push(" AND NOT EXISTS (SELECT FROM opportunities AS o WHERE o.tenant_id = ").bind(me.tenant().0);
     sql.push(format!(" AND o.id = h.opportunity_id AND {left_out}) GROUP BY from_stage) "));
     sql.push(

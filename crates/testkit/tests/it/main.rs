@@ -18,5 +18,6 @@ mod migrations;
 mod mutations;
 mod properties;
 mod records;
+mod reports;
 mod tenants;
 mod walk;

@@ -36,7 +36,7 @@ impl Op {
     fn action(&self) -> Action {
         match (self.method.as_str(), self.path.rsplit('/').next().unwrap()) {
             ("delete", _) | (_, "trash" | "restore") => Action::Delete,
-            (_, "export") => Action::Export,
+            (_, "export" | "performance") => Action::Export,
             (_, "import" | "undo") => Action::Import,
             ("get", _) => Action::Read,
             ("post", _) => Action::Create,
