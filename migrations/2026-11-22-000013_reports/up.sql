@@ -49,7 +49,7 @@ CREATE INDEX activities_open ON activities (tenant_id, is_test_data, due_at)
     WHERE deleted_at IS NULL AND status IN ('scheduled', 'pending', 'in-progress');
 CREATE INDEX activities_made ON activities (tenant_id, is_test_data, created_at) INCLUDE (type)
     WHERE deleted_at IS NULL;
-CREATE INDEX activities_team ON activities (tenant_id, is_test_data, assigned_to, completed_at) INCLUDE (type)
+CREATE INDEX activities_team ON activities (tenant_id, is_test_data, assigned_to, type, completed_at)
     WHERE deleted_at IS NULL AND completed_at IS NOT NULL;
 CREATE INDEX activities_calendar ON activities (tenant_id, due_date, due_at, id)
     WHERE deleted_at IS NULL AND due_date IS NOT NULL;

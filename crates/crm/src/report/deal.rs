@@ -173,11 +173,17 @@ fn stage_duration(me: &Principal, ask: &Ask) -> Sql {
     );
     sql.bind(me.tenant().0)
         .push(" AND from_stage IS NOT NULL AND changed_at >= span.starts AND changed_at < span.ends");
-    // Few deals are in the trash or for testing: leaving those out is less work than looking up all others.
-    let left_out =
-        if ask.include_test_data { "deleted_at IS NOT NULL" } else { "(deleted_at IS NOT NULL OR is_test_data)" };
-    sql.push(" AND NOT EXISTS (SELECT FROM opportunities AS o WHERE o.tenant_id = ").bind(me.tenant().0);
-    sql.push(format!(" AND o.id = h.opportunity_id AND {left_out}) GROUP BY from_stage) "));
+    if by_ranges(me) {
+        // Few deals are in the trash or for testing: leaving those out is less work than looking up all others.
+        let left_out =
+            if ask.include_test_data { "deleted_at IS NOT NULL" } else { "(deleted_at IS NOT NULL OR is_test_data)" };
+        sql.push(" AND NOT EXISTS (SELECT FROM opportunities AS o WHERE o.tenant_id = ").bind(me.tenant().0);
+        sql.push(format!(" AND o.id = h.opportunity_id AND {left_out})"));
+    } else {
+        sql.push(" AND opportunity_id = ANY (ARRAY(SELECT id FROM opportunities WHERE ");
+        sql.append(counted::<Opportunity>(me, ask)).push("))");
+    }
+    sql.push(" GROUP BY from_stage) ");
     sql.push(
         "SELECT jsonb_build_object('from', (SELECT first FROM span), 'to', (SELECT last FROM span), \
          'stages', coalesce(jsonb_agg(jsonb_build_object('stage', coalesce(s.name, m.from_stage), \

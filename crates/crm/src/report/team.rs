@@ -1,6 +1,6 @@
 //! What each employee achieved: for managers and above.
 
-use super::{Ask, Report, Span, counted};
+use super::{Ask, Report, Span, choices, counted, words};
 use crate::{Activity, Lead, Opportunity};
 use aisha_auth::{Principal, Scope};
 use aisha_db::{Bind, Sql};
@@ -74,14 +74,17 @@ fn performance(me: &Principal, ask: &Ask) -> Sql {
     sql.append(counted::<Opportunity>(me, ask));
     sql.push(
         " AND assigned_to = e.id AND closed_at >= starts AND closed_at < ends) AS o CROSS JOIN LATERAL (SELECT \
-         count(*) AS activities_completed, count(*) FILTER (WHERE type IN ('call', 'scheduled_ai_call')) AS calls_made, \
-         count(*) FILTER (WHERE type IN ('meeting', 'demo')) AS meetings_held, \
-         count(*) FILTER (WHERE type IN ('email', 'scheduled_ai_email')) AS emails_sent, \
-         count(*) FILTER (WHERE type = 'task') AS tasks_completed FROM activities WHERE ",
+         coalesce(sum(n), 0) AS activities_completed, \
+         coalesce(sum(n) FILTER (WHERE w.type IN ('call', 'scheduled_ai_call')), 0) AS calls_made, \
+         coalesce(sum(n) FILTER (WHERE w.type IN ('meeting', 'demo')), 0) AS meetings_held, \
+         coalesce(sum(n) FILTER (WHERE w.type IN ('email', 'scheduled_ai_email')), 0) AS emails_sent, \
+         coalesce(sum(n) FILTER (WHERE w.type = 'task'), 0) AS tasks_completed FROM ",
     );
+    sql.append(words(choices::<Activity>("type")));
+    sql.push(" AS w(type) CROSS JOIN LATERAL (SELECT count(*) AS n FROM activities WHERE ");
     sql.append(counted::<Activity>(me, ask));
     sql.push(
-        " AND assigned_to = e.id AND completed_at >= starts AND completed_at < ends) AS a \
+        " AND type = w.type AND assigned_to = e.id AND completed_at >= starts AND completed_at < ends) AS c) AS a \
          WHERE e.deleted_at IS NULL AND e.tenant_id = ",
     );
     sql.bind(me.tenant().0);
