@@ -55,7 +55,7 @@ migrate() {
 # Loads the data unless this very data is there.
 load_data() {
   local version loaded
-  version=$(cat bench/load.sql migrations/*/up.sql sql/*.sql | sha256sum | cut -d' ' -f1)
+  version=$(cat bench/load.sql bench/reports.sql migrations/*/up.sql sql/*.sql | sha256sum | cut -d' ' -f1)
   loaded=$(cat "$STACK_DIR/loaded" 2>/dev/null || true)
   if [[ $loaded == "$version" ]]; then
     note "the data is there"
@@ -66,6 +66,8 @@ load_data() {
   scripts/stack.sh fresh
   migrate
   admin_sql -f bench/load.sql >/dev/null
+  say "loading the tenant of the reports"
+  admin_sql -f bench/reports.sql >/dev/null
   echo "$version" >"$STACK_DIR/loaded"
 }
 

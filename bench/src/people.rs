@@ -16,7 +16,7 @@ fn id(kind: u128, tenant: u16, n: u16) -> Uuid {
 /// A user of a tenant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Person {
-    /// Number of the tenant, 1 to 50; the first is the largest.
+    /// Number of the tenant, 1 to 50, of which the first is the largest; 51 is the one of `reports.sql`.
     pub tenant: u16,
     n: u16,
 }
@@ -37,16 +37,25 @@ impl Person {
         id(1, self.tenant, 0)
     }
 
+    /// Sees the records of a department.
+    pub const fn manager(tenant: u16) -> Self {
+        Self { tenant, n: 3 }
+    }
+
     fn identity(self) -> Identity {
-        let admin = self.n == 1;
+        let (role, scope, department) = match self.n {
+            1 => (Role::Admin, Scope::All, None),
+            3 => (Role::Manager, Scope::Department, Some("Partners".to_owned())),
+            _ => (Role::Employee, Scope::Own, None),
+        };
         Identity {
             user_id: UserId(id(2, self.tenant, self.n)),
             tenant_id: Some(TenantId(self.tenant_id())),
             employee_id: Some(id(3, self.tenant, self.n)),
-            role: if admin { Role::Admin } else { Role::Employee },
+            role,
             access: AccessLevel::ReadWrite,
-            scope: if admin { Scope::All } else { Scope::Own },
-            department: None,
+            scope,
+            department,
             grants: None,
             extra: Vec::new(),
             disabled_modules: Vec::new(),

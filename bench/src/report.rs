@@ -90,6 +90,38 @@ pub fn path_verdict(verdicts: &mut Verdicts, name: &str, budget: Budget, o: &Out
     }
 }
 
+/// What a report cost, in milliseconds per request.
+pub struct ReportTimes {
+    /// Its slowest statement, on average.
+    pub slowest: f64,
+    /// The same at best.
+    pub best: f64,
+    /// All of its statements, on average.
+    pub sum: f64,
+    /// How many they are.
+    pub statements: f64,
+    /// Processor time of Postgres for all of them.
+    pub cpu: f64,
+}
+
+/// The head of the table of reports.
+pub fn reports_head() {
+    println!("\nReports, ms in Postgres   rows of       CPU of all  slowest: mean   at best   all: mean   statements");
+}
+
+/// A report, and whether the processor time of its slowest statement is within the budget.
+pub fn report_line(verdicts: &mut Verdicts, name: &str, who: &str, t: &ReportTimes, most: f64) {
+    println!(
+        "{name:<26}{who:<12}{:>12.1}{:>15.1}{:>10.1}{:>12.1}{:>13.0}",
+        t.cpu, t.slowest, t.best, t.sum, t.statements
+    );
+    let is = t.cpu * t.slowest / t.sum;
+    verdicts.judge(
+        is <= most,
+        format!("report {name} ({who}): {is:.1} ms CPU of Postgres a statement (at most {most:.0})"),
+    );
+}
+
 /// Imports: the first is small, the last is judged.
 pub fn imports(verdicts: &mut Verdicts, all: &[import::Outcome]) {
     println!("\nCSV import               rows/s   crm-core µs/row   postgres µs/row   peak RSS of crm-core");

@@ -69,6 +69,8 @@ const SPECIAL: &[Row] = &[
     ("api_keys", [EMPLOYEE, EMPLOYEE, EMPLOYEE, EMPLOYEE, None, None]),
     ("module_settings", [EMPLOYEE, ADMIN, ADMIN, ADMIN, None, None]),
     ("custom_fields", [EMPLOYEE, ADMIN, ADMIN, ADMIN, None, None]),
+    // Export is what the specification calls advanced: reports about people, and taking numbers out.
+    ("reports", [EMPLOYEE, None, None, None, MANAGER, None]),
     ("sessions", [EMPLOYEE, None, None, EMPLOYEE, None, None]),
     ("permissions", [ADMIN, ADMIN, ADMIN, ADMIN, None, None]),
     ("system_settings", [SUPERADMIN, SUPERADMIN, SUPERADMIN, SUPERADMIN, None, None]),

@@ -13,6 +13,7 @@ pub mod lead;
 pub mod note;
 pub mod opportunity;
 pub mod ops;
+pub mod report;
 
 pub use account::Account;
 pub use activity::Activity;

@@ -23,6 +23,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("055_related.sql", include_str!("../../../sql/055_related.sql")),
     ("057_pipeline.sql", include_str!("../../../sql/057_pipeline.sql")),
     ("058_duplicates.sql", include_str!("../../../sql/058_duplicates.sql")),
+    ("058_reports.sql", include_str!("../../../sql/058_reports.sql")),
     ("060_search.sql", include_str!("../../../sql/060_search.sql")),
     ("065_merges.sql", include_str!("../../../sql/065_merges.sql")),
     ("070_partitions.sql", include_str!("../../../sql/070_partitions.sql")),

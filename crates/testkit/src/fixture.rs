@@ -130,6 +130,11 @@ impl Stack {
         self.admin.batch_execute(statement).await.unwrap();
     }
 
+    /// One text from the database, past every policy.
+    pub async fn text(&self, query: &str) -> String {
+        self.admin.query_one(query, &[]).await.unwrap().get(0)
+    }
+
     /// One number from the database, past every policy.
     pub async fn count(&self, query: &str) -> i64 {
         self.admin.query_one(query, &[]).await.unwrap().get(0)

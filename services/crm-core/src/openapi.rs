@@ -4,6 +4,7 @@ mod access;
 mod conversion;
 mod duplicates;
 mod pipeline;
+mod reports;
 mod tenants;
 
 use aisha_db::record::{Field, Record};
@@ -33,10 +34,11 @@ pub fn openapi_json() -> String {
     tenants::describe(&mut doc);
     custom_fields(&mut doc);
     duplicates::describe(&mut doc);
+    reports::describe(&mut doc);
     access::describe(&mut doc);
     doc.to_json(
         "Aisha CRM: core",
-        "Tenants, records, imports, custom fields, modules, permissions and settings, as served behind the gateway.",
+        "Tenants, records, imports, custom fields, modules, permissions, reports and settings, as served behind the gateway.",
     )
 }
 

@@ -9,6 +9,7 @@ mod merges;
 mod module_settings;
 mod permissions;
 pub(crate) mod pipeline;
+mod reports;
 mod roles;
 mod system_settings;
 mod tenants;
@@ -55,5 +56,6 @@ pub fn configure(cfg: &mut ServiceConfig) {
     imports::log_routes(cfg);
     duplicates::routes(cfg);
     merges::routes(cfg);
+    reports::routes(cfg);
     records(cfg);
 }

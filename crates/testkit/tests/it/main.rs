@@ -29,6 +29,7 @@ mod presence;
 mod properties;
 mod records;
 mod related;
+mod reports;
 mod tenants;
 mod totp;
 mod users;

@@ -45,7 +45,7 @@ impl Op {
             ("delete", _) | (_, "trash" | "restore" | "rollback" | "merge") => Action::Delete,
             (_, "undo") if self.plural() == "merges" => Action::Delete,
             (_, "find-duplicates") => Action::Read,
-            (_, "export") => Action::Export,
+            (_, "export" | "performance") => Action::Export,
             (_, "import" | "undo") => Action::Import,
             ("get", _) => Action::Read,
             (_, "convert" | "promote" | "archive") => Action::Update,
