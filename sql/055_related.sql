@@ -17,7 +17,8 @@ AS $$
         WHEN 'contact' THEN 'contacts' WHEN 'lead' THEN 'leads' WHEN 'opportunity' THEN 'opportunities' END
 $$;
 
--- BEFORE INSERT or UPDATE, per row, with the caller's rights: what is linked must be live and visible to the caller.
+-- BEFORE INSERT or UPDATE, per row, with the caller's rights: what is linked must be live and visible to the caller. What
+-- comes back from the archive keeps its link, which may be to another archived record.
 CREATE OR REPLACE FUNCTION check_related() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public
 AS $$
@@ -26,6 +27,9 @@ DECLARE
 BEGIN
     IF NEW.related_id IS NULL THEN
         NEW.related_type := NULL;
+        RETURN NEW;
+    END IF;
+    IF archiving() THEN
         RETURN NEW;
     END IF;
     CASE NEW.related_type
@@ -83,6 +87,9 @@ BEGIN
     ELSE
         SELECT NULL::text AS name, NULL::text AS email, NULL::uuid AS assigned_to, NULL::uuid AS created_by INTO target;
     END CASE;
+    IF NOT FOUND AND archiving() THEN
+        RETURN NEW;
+    END IF;
     NEW.related_name := target.name;
     NEW.related_email := target.email;
     NEW.related_assigned_to := target.assigned_to;
@@ -120,13 +127,17 @@ BEGIN
 END
 $$;
 
--- AFTER DELETE on a record table, per statement: what belonged to a purged record belongs to none. Argument: the type.
+-- AFTER DELETE on a record table, per statement: what belonged to a purged record belongs to none; an archived record keeps
+-- what belongs to it. Argument: the type.
 CREATE OR REPLACE FUNCTION unlink_related() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
 DECLARE
     attached text;
 BEGIN
+    IF archiving() THEN
+        RETURN NULL;
+    END IF;
     FOREACH attached IN ARRAY '{activities,notes}'::text[] LOOP
         EXECUTE format('UPDATE %1$I AS t SET related_type = NULL, related_id = NULL
             FROM old_rows o
