@@ -47,7 +47,7 @@ BEGIN
         WHERE tenant_id = NEW.tenant_id AND id = NEW.related_id AND deleted_at IS NULL);
     ELSE
         RAISE EXCEPTION 'related_id without related_type' USING ERRCODE = 'check_violation',
-            CONSTRAINT = 'related_type', TABLE = TG_TABLE_NAME, HINT = 'is required with related_id';
+            CONSTRAINT = 'related_id', TABLE = TG_TABLE_NAME, HINT = 'needs related_type beside it';
     END CASE;
     IF NOT found THEN
         RAISE EXCEPTION 'related_id names no record to use' USING ERRCODE = 'foreign_key_violation',

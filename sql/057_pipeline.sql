@@ -145,6 +145,10 @@ BEGIN
     ELSE
         NEW.completed_at := NULL;
     END IF;
+    IF NEW.due_date NOT BETWEEN '1900-01-01' AND '9998-12-31' THEN
+        RAISE EXCEPTION 'due_date out of range' USING ERRCODE = 'check_violation', CONSTRAINT = 'due_date',
+            TABLE = TG_TABLE_NAME, HINT = 'must be a day of the years 1900 to 9998';
+    END IF;
     NEW.due_at := due_instant(NEW.tenant_id, NEW.due_date, NEW.due_time, NEW.timezone);
     IF NEW.due_at IS NULL AND NEW.due_date IS NOT NULL THEN
         RAISE EXCEPTION 'unknown time zone' USING ERRCODE = 'check_violation', CONSTRAINT = 'timezone',

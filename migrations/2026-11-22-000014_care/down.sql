@@ -1,5 +1,6 @@
 -- ============================================
--- Rollback of 2026-11-22-000014_care: the archive and the log of runs are lost
+-- Rollback: 2026-11-22-000014_care
+-- Description: Removes the archive with what is in it, and the log of runs
 -- ============================================
 
 SELECT audited_table('activities', 'activity', hidden => '{related_assigned_to,related_created_by}',

@@ -37,6 +37,8 @@ pub enum Filter {
 pub enum Target {
     /// A column, by its name.
     Column(&'static str),
+    /// A column with a list of words.
+    List(&'static str),
     /// A custom field, by its key.
     Custom(String),
     /// A column that is shown in a computed state.
@@ -137,8 +139,12 @@ fn parse_field(
             if matches!(field.kind, Kind::Json | Kind::JsonList) {
                 return Err(bad(format!("{key} cannot be filtered by")));
             }
-            let column = Target::Column(field.name);
-            (field.state.map_or(column, |state| Target::State(field.name, state)), Some(field))
+            let target = match (field.kind, field.state) {
+                (Kind::Tags, _) => Target::List(field.name),
+                (_, Some(state)) => Target::State(field.name, state),
+                _ => Target::Column(field.name),
+            };
+            (target, Some(field))
         }
     };
     let operators = v.as_object().filter(|m| m.keys().any(|k| k.starts_with('$')));

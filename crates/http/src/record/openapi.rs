@@ -70,7 +70,7 @@ pub fn describe(def: &'static RecordDef, doc: &mut Document) {
     let shown = properties(def.all_fields(), true);
     doc.schema(&name, json!({ "type": "object", "description": def.doc.trim(), "properties": shown }));
     let input = properties(def.all_fields().filter(|f| !f.read_only), false);
-    let required: Vec<&str> = def.fields.iter().filter(|f| f.required).map(|f| f.name).collect();
+    let required: Vec<&str> = def.fields.iter().filter(|f| f.required && !f.read_only).map(|f| f.name).collect();
     let new = json!({ "type": "object", "required": required, "properties": input, "additionalProperties": false });
     doc.schema(&format!("New{name}"), new);
     let patch = json!({ "type": "object", "properties": input, "additionalProperties": false });

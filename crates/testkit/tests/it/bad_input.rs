@@ -49,6 +49,9 @@ fn misfits(name: &str, schema: &Value) -> Vec<Value> {
     if is_type(schema, "boolean") {
         return vec![json!("maybe"), json!(1), json!([])];
     }
+    if is_type(schema, "array") && schema["items"]["type"].is_null() {
+        return vec![json!("x"), json!(5), json!({}), json!(["a\u{0}"]), json!(["x".repeat(70_000)])];
+    }
     if is_type(schema, "array") {
         return vec![
             json!("x"),

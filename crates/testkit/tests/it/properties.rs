@@ -5,8 +5,8 @@ use aisha_crm::{Account, Contact};
 use aisha_db::{
     Db, DbConfig, RequestContext,
     record::{
-        Changes, Count, List, Record, RecordDef, changes::Mode, filter::Filter, list::record_list, page::Sort,
-        write::record_create,
+        Changes, Count, Field, Kind, List, Record, RecordDef, changes::Mode, filter::Filter, list::record_list,
+        page::Sort, write::record_create,
     },
 };
 use aisha_http::record::query;
@@ -430,7 +430,13 @@ fn written_or_refused<R: Record>(world: &World, map: &Map<String, Value>) -> Res
 }
 
 fn required<R: Record>() -> Map<String, Value> {
-    R::DEF.fields.iter().filter(|f| f.required).map(|f| (f.name.to_owned(), json!(new_id().to_string()))).collect()
+    let sample = |f: &Field| match f.kind {
+        Kind::Choice(values) => json!(values.first()),
+        Kind::Money => json!(1),
+        Kind::Date => json!("2026-11-21"),
+        _ => json!(new_id().to_string()),
+    };
+    R::DEF.fields.iter().filter(|f| f.required && !f.read_only).map(|f| (f.name.to_owned(), sample(f))).collect()
 }
 
 /// Every kind of field with every odd text.

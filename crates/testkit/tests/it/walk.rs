@@ -192,7 +192,8 @@ impl World<'_> {
             let sample = self.document.sample(op.plural());
             let sample = sample.as_object().unwrap();
             let head: Vec<&str> = sample.keys().map(String::as_str).collect();
-            let row: Vec<&str> = sample.values().map(|v| v.as_str().unwrap()).collect();
+            let cell = |v: &Value| v.as_str().map_or_else(|| v.to_string(), str::to_owned);
+            let row: Vec<String> = sample.values().map(cell).collect();
             let csv = format!("{}\n{}\n", head.join(","), row.join(","));
             client.import(&path, csv.as_bytes(), &[]).await
         } else {
@@ -369,7 +370,12 @@ async fn an_employee_sees_its_own() {
     let world = World { stack: &stack, document: &document, tenant: stack.tenant().await };
     let (me, colleague) = (&world.tenant.employee, &world.tenant.colleague);
     let owned = document.records().into_iter().filter(|(_, s)| !s["properties"]["assigned_to"].is_null());
-    for (plural, _) in owned {
+    for (plural, schema) in owned {
+        // Only what every sample has can be searched for.
+        let worded = schema["required"].as_array().unwrap().iter().any(|name| {
+            let schema = &schema["properties"][name.as_str().unwrap()];
+            is_type(schema, "string") && schema["enum"].is_null() && schema["format"].is_null()
+        });
         let list = |op: &&Op| op.plural() == plural && op.method == "get";
         let read = document.ops.iter().find(|op| list(op) && op.path.ends_with("{id}")).unwrap();
         let theirs = world.target(read, colleague).await;
@@ -377,6 +383,9 @@ async fn an_employee_sees_its_own() {
         let made = me.client.post(&format!("/api/{plural}"), document.sample(&plural)).await.expect(201);
         mine.insert(made.id().to_string());
         for suffix in ["", "/search", "/search?q=x", "?sort=updated_at", "?count=exact"] {
+            if suffix.ends_with("q=x") && !worded {
+                continue;
+            }
             let data = me.client.get(&format!("/api/{plural}{suffix}")).await.expect(200).data();
             let seen = data[&plural].as_array().unwrap().iter().map(|r| r["id"].as_str().unwrap().to_owned());
             assert_eq!(seen.collect::<BTreeSet<_>>(), mine, "{plural}{suffix}");

@@ -79,7 +79,7 @@ impl Plan {
                 problems.push(FieldError::new("mapping", format!("two columns go to {name}")));
             }
         }
-        for field in def.fields.iter().filter(|f| f.required && !mapped.contains(&f.name)) {
+        for field in def.fields.iter().filter(|f| f.required && !f.read_only && !mapped.contains(&f.name)) {
             problems.push(FieldError::new("mapping", format!("no column goes to {}, which is required", field.name)));
         }
         if problems.is_empty() { Ok(Self { targets }) } else { Err(Error::validation(problems)) }

@@ -14,6 +14,7 @@ impl Filter {
             Self::And(all) => joined(all, " AND "),
             Self::Or(any) => joined(any, " OR "),
             Self::Field(Target::Column(name), op) => column_sql(name, op),
+            Self::Field(Target::List(name), op) => list_sql(name, op),
             Self::Field(Target::Custom(key), op) => custom_sql(key, op),
             Self::Field(Target::State(name, state), op) => state_sql(name, *state, op),
         }
@@ -94,30 +95,29 @@ fn column_sql(name: &'static str, op: &Op) -> Sql {
     } else {
         name.to_owned()
     };
-    match (name, op) {
-        ("tags", Op::Contains(tag)) => {
-            let mut sql = Sql::new("");
-            sql.bind(Bind::text(tag)).push(" = ANY(tags)");
-            sql
-        }
-        ("tags", Op::All(wanted)) => {
-            let mut sql = Sql::new("tags @> ");
-            sql.bind(Bind::Texts(Some(wanted.clone())));
-            sql
-        }
-        ("tags", Op::In(wanted)) => {
-            let mut sql = Sql::new("tags && ARRAY[");
-            list(&mut sql, wanted);
-            sql.push("]::text[]");
-            sql
-        }
-        ("tags", Op::Exists(yes)) => Sql::new(if *yes { "tags <> '{}'" } else { "tags = '{}'" }),
-        (_, Op::In(values) | Op::Nin(values)) if values.iter().any(|v| matches!(v, Bind::Int(_))) => {
+    match op {
+        Op::In(values) | Op::Nin(values) if values.iter().any(|v| matches!(v, Bind::Int(_))) => {
             comparison(&format!("{name}_minor"), op).unwrap_or_else(|| Sql::new("true"))
         }
-        (_, Op::Contains(needle)) => contains(name, needle),
+        Op::Contains(needle) => contains(name, needle),
         _ => comparison(&column, op).unwrap_or_else(|| Sql::new("true")),
     }
+}
+
+fn list_sql(name: &str, op: &Op) -> Sql {
+    let mut sql = Sql::new("");
+    match op {
+        Op::Contains(word) => sql.bind(Bind::text(word)).push(format!(" = ANY({name})")),
+        Op::All(wanted) => sql.push(format!("{name} @> ")).bind(Bind::Texts(Some(wanted.clone()))),
+        Op::In(wanted) => {
+            sql.push(format!("{name} && ARRAY["));
+            list(&mut sql, wanted);
+            sql.push("]::text[]")
+        }
+        Op::Exists(yes) => sql.push(format!("{name} {} '{{}}'", if *yes { "<>" } else { "=" })),
+        _ => return comparison(name, op).unwrap_or_else(|| Sql::new("true")),
+    };
+    sql
 }
 
 /// Equalities are spelled out, so that an index can serve them.
