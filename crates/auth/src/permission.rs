@@ -70,6 +70,11 @@ const SPECIAL: &[Row] = &[
     ("module_settings", [EMPLOYEE, ADMIN, ADMIN, ADMIN, None, None]),
     ("custom_fields", [EMPLOYEE, ADMIN, ADMIN, ADMIN, None, None]),
     ("sessions", [EMPLOYEE, None, None, EMPLOYEE, None, None]),
+    // About oneself; about others it takes the right to read users.
+    ("diagnostics", [EMPLOYEE, None, None, None, None, None]),
+    ("lead_diagnostics", [MANAGER, MANAGER, MANAGER, None, None, None]),
+    ("data_care", [ADMIN, ADMIN, ADMIN, ADMIN, None, None]),
+    ("data_quality", [MANAGER, None, None, None, None, None]),
 ];
 
 fn row(resource: &str) -> &'static Row {

@@ -61,7 +61,7 @@ impl Settings {
             user: me.user().to_string(),
             employee: text(me.employee()),
             department: id.department.clone().unwrap_or_default(),
-            request: if read_only { String::new() } else { request.to_string() },
+            request: request.to_string(),
             read_only: read_only || id.access == AccessLevel::Read,
         }
     }

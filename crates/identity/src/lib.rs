@@ -16,4 +16,5 @@ mod sql;
 
 pub mod api_key;
 pub mod session;
+pub mod standing;
 pub mod user;

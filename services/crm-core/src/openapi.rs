@@ -1,5 +1,7 @@
 //! The service's OpenAPI document, made without a database or a network.
 
+mod care;
+
 use aisha_db::record::{Field, Record};
 use aisha_http::{
     openapi::{Document, Operation, path_id, query, reference, tenant_id},
@@ -24,6 +26,7 @@ pub fn openapi_json() -> String {
     imports(&mut doc);
     tenants(&mut doc);
     custom_fields(&mut doc);
+    care::describe(&mut doc);
     doc.to_json("Aisha CRM: core", "Tenants, records, imports and custom fields, as served behind the gateway.")
 }
 

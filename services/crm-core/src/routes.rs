@@ -1,6 +1,8 @@
 //! The routes of crm-core.
 
+mod care;
 mod custom_fields;
+mod diagnostics;
 mod exports;
 mod imports;
 mod tenants;
@@ -26,5 +28,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     tenants::routes(cfg);
     custom_fields::routes(cfg);
     imports::log_routes(cfg);
+    care::routes(cfg);
+    diagnostics::routes(cfg);
     records(cfg);
 }

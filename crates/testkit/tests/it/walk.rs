@@ -29,6 +29,10 @@ impl Op {
     fn resource(&self) -> &str {
         match self.plural() {
             "customfields" => "custom_fields",
+            "database" | "synchealths" | "testdata" => "data_care",
+            "validation" => "data_quality",
+            "reports" if self.path.ends_with("/data-quality") => "data_quality",
+            "diagnostics" if self.path.contains("/leads/") => "lead_diagnostics",
             other => other,
         }
     }
@@ -38,6 +42,9 @@ impl Op {
             ("delete", _) | (_, "trash" | "restore") => Action::Delete,
             (_, "export") => Action::Export,
             (_, "import" | "undo") => Action::Import,
+            (_, "analyze-data-quality") => Action::Read,
+            ("post", "fix" | "sync") => Action::Update,
+            ("post", "cleanup") => Action::Delete,
             ("get", _) => Action::Read,
             ("post", _) => Action::Create,
             _ => Action::Update,
@@ -89,8 +96,13 @@ impl Document {
 
     /// The smallest acceptable new record.
     pub fn sample(&self, plural: &str) -> Value {
-        let schema = self.new_schema(plural).unwrap();
-        let required = schema["required"].as_array().unwrap().iter().map(|n| n.as_str().unwrap());
+        self.minimal(self.new_schema(plural).unwrap())
+    }
+
+    /// The smallest object that a schema accepts.
+    fn minimal(&self, schema: &Value) -> Value {
+        let schema = self.resolve(schema);
+        let required = schema["required"].as_array().into_iter().flatten().map(|n| n.as_str().unwrap());
         required
             .map(|name| (name.to_owned(), sample_value(name, &schema["properties"][name])))
             .collect::<Map<_, _>>()
@@ -158,8 +170,23 @@ impl World<'_> {
                 self.stack.sql(&sql).await;
                 return id.to_string();
             }
+            "diagnostics" if op.path.contains("/users/") => {
+                let known = if person.employee_id.is_nil() { &self.tenant.admin } else { person };
+                return known.user_id.to_string();
+            }
+            "database" | "synchealths" => {
+                let id = new_id();
+                let sql = format!(
+                    "INSERT INTO sync_health (tenant_id, id, sync_type, action, status, triggered_by) \
+                     VALUES ('{}', '{id}', 'data_integrity', 'check', 'completed', 'manual')",
+                    self.tenant.id
+                );
+                self.stack.sql(&sql).await;
+                return id.to_string();
+            }
             _ => {}
         }
+        let plural = if plural == "diagnostics" { "leads" } else { plural };
         let mut body = self.document.sample(plural);
         if !self.document.new_schema(plural).unwrap()["properties"]["assigned_to"].is_null()
             && !person.employee_id.is_nil()
@@ -177,6 +204,10 @@ impl World<'_> {
         let schema = op.body_schema()?;
         Some(match (op.method.as_str(), op.path.rsplit('/').next().unwrap()) {
             ("post", "bulk") => json!({ "create": [self.document.sample(op.plural())] }),
+            ("post", "fix-assignment") => json!({ "assigned_to": self.tenant.manager.employee_id }),
+            ("post", "mark") => json!({ "entity": "contact", "is_test_data": false, "filter": {} }),
+            ("post", "restore") if op.plural() == "database" => json!({ "batch_id": new_id() }),
+            ("post", _) if self.document.new_schema(op.plural()).is_none() => self.document.minimal(schema),
             ("post", _) => self.document.sample(op.plural()),
             _ => self.document.change(op.plural(), schema),
         })
