@@ -14,11 +14,7 @@ pub use restore::{Restored, Which, restore};
 
 use super::{acting, col, definition, label, number};
 use aisha_auth::Principal;
-use aisha_db::{
-    Bind, Db, Json, RequestContext, Sql, SystemTx,
-    record::RecordDef,
-    tx::Rows,
-};
+use aisha_db::{Bind, Db, Json, RequestContext, Sql, SystemTx, record::RecordDef, tx::Rows};
 use aisha_kernel::{Error, new_id};
 use serde::Serialize;
 use time::OffsetDateTime;

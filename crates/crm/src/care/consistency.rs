@@ -124,7 +124,11 @@ pub(crate) fn copies(def: &'static RecordDef) -> Vec<Copies> {
         of("account_id", account, copied);
     }
     if let Some(contact) = of_table("contacts") {
-        of("contact_id", contact, vec![("contact_name", label(contact, "s")), ("contact_email", address(contact, "s"))]);
+        of(
+            "contact_id",
+            contact,
+            vec![("contact_name", label(contact, "s")), ("contact_email", address(contact, "s"))],
+        );
     }
     if def.scope == RowScope::Attached {
         out.push(Copies {
@@ -143,9 +147,10 @@ pub(crate) fn copies(def: &'static RecordDef) -> Vec<Copies> {
     if has(def, "due_at") {
         out.push(Copies {
             decided_by: "due_date",
-            joins: "CROSS JOIN LATERAL (SELECT due_instant(t.tenant_id, t.due_date, t.due_time, t.timezone) AS due_at, \
+            joins:
+                "CROSS JOIN LATERAL (SELECT due_instant(t.tenant_id, t.due_date, t.due_time, t.timezone) AS due_at, \
                     t.updated_at) s"
-                .into(),
+                    .into(),
             columns: vec![("due_at", "s.due_at".into())],
             when: "(t.due_date IS NULL OR s.due_at IS NOT NULL)",
         });
@@ -190,7 +195,10 @@ fn orphans(def: &'static RecordDef, out: &mut Vec<Check>) {
             def,
             column: field.name,
             joins: joined(table, field.name),
-            wrong: format!("t.deleted_at IS NULL AND t.{} IS NOT NULL AND (s.id IS NULL OR s.deleted_at IS NOT NULL)", field.name),
+            wrong: format!(
+                "t.deleted_at IS NULL AND t.{} IS NOT NULL AND (s.id IS NULL OR s.deleted_at IS NOT NULL)",
+                field.name
+            ),
             problem: format!("CASE WHEN s.id IS NULL THEN 'refers to no {is}' ELSE 'the {is} is in the trash' END"),
             fix,
             changed_at: None,
@@ -267,7 +275,8 @@ fn invalid(def: &'static RecordDef, out: &mut Vec<Check>) {
             def,
             column: "converted_contact_id",
             joins: joined("contacts", "converted_contact_id"),
-            wrong: "t.deleted_at IS NULL AND t.converted_at IS NOT NULL AND (s.id IS NULL OR s.deleted_at IS NOT NULL)".into(),
+            wrong: "t.deleted_at IS NULL AND t.converted_at IS NOT NULL AND (s.id IS NULL OR s.deleted_at IS NOT NULL)"
+                .into(),
             problem: "CASE WHEN s.id IS NULL THEN 'converted to a contact that is not there' \
                       ELSE 'converted to a contact that is in the trash' END"
                 .into(),

@@ -130,7 +130,9 @@ fn subject_rules(subject: &Subject) -> Vec<Rule> {
             "Sees the records of its department ({}) and what it created: manager_scope of the tenant is department.",
             id.department.as_deref().unwrap_or("none is set on the employee record")
         ),
-        (_, Scope::Own) => "Sees what is assigned to it or was created by it, and what belongs to such a record.".into(),
+        (_, Scope::Own) => {
+            "Sees what is assigned to it or was created by it, and what belongs to such a record.".into()
+        }
     };
     vec![
         rule("user_exists", true, format!("{} ({}).", subject.full_name, subject.email)),
@@ -180,11 +182,8 @@ fn subject_rules(subject: &Subject) -> Vec<Rule> {
     ]
 }
 
-const VERBS: [(Action, &str); 3] = [
-    (Action::Read, "permission_read"),
-    (Action::Update, "permission_update"),
-    (Action::Delete, "permission_delete"),
-];
+const VERBS: [(Action, &str); 3] =
+    [(Action::Read, "permission_read"), (Action::Update, "permission_update"), (Action::Delete, "permission_delete")];
 
 fn permission_rules(subject: &Subject, def: &RecordDef) -> Vec<Rule> {
     let refused = subject.identity.require(def.plural, Action::Read).err();
@@ -276,9 +275,7 @@ pub async fn access_diagnose(
         return Ok(report);
     };
     report.rules.extend(permission_rules(subject, at.def));
-    let facts = db
-        .system(&acting(me, cx, "diagnostics"), async |tx| record_facts(tx, at).await)
-        .await?;
+    let facts = db.system(&acting(me, cx, "diagnostics"), async |tx| record_facts(tx, at).await).await?;
     let verdict = asked(db, subject, me.tenant(), at).await?;
     let agrees = predicted(subject, at.def, facts.as_ref()) == verdict;
     if !agrees {
@@ -351,12 +348,7 @@ pub struct Seen {
 ///
 /// # Errors
 /// 503 when the database is away.
-pub async fn user_counts(
-    db: &Db,
-    me: &Principal,
-    cx: &RequestContext,
-    subject: &Subject,
-) -> Result<Vec<Seen>, Error> {
+pub async fn user_counts(db: &Db, me: &Principal, cx: &RequestContext, subject: &Subject) -> Result<Vec<Seen>, Error> {
     let them = subject.principal(me.tenant())?;
     let counts: Vec<Sql> = RECORDS
         .iter()

@@ -16,7 +16,8 @@ use uuid::Uuid;
 type Issue = (&'static str, String);
 
 /// What people type where a name is demanded.
-const PLACEHOLDERS: &str = "('', '-', '--', '.', '?', 'x', 'xx', 'xxx', 'n/a', 'na', 'none', 'null', 'unknown', 'test', 'tbd')";
+const PLACEHOLDERS: &str =
+    "('', '-', '--', '.', '?', 'x', 'xx', 'xxx', 'n/a', 'na', 'none', 'null', 'unknown', 'test', 'tbd')";
 
 /// What a record type can lack.
 fn issues(def: &RecordDef) -> Vec<Issue> {
@@ -105,7 +106,8 @@ pub async fn data_quality(
     me: &Principal,
     only: Option<&'static RecordDef>,
 ) -> Result<BTreeMap<&'static str, Quality>, Error> {
-    let defs: Vec<&'static RecordDef> = RECORDS.iter().copied().filter(|d| only.is_none_or(|o| o.name == d.name)).collect();
+    let defs: Vec<&'static RecordDef> =
+        RECORDS.iter().copied().filter(|d| only.is_none_or(|o| o.name == d.name)).collect();
     let statements = defs
         .iter()
         .map(|d| {

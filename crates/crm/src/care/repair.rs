@@ -4,8 +4,9 @@
 //! event; a cleared reference or a new assignee is a change like any other and leaves both.
 
 use super::{
-    BATCH, col, count,
+    BATCH, col,
     consistency::{Check, Fix, Report, check_all, checks},
+    count,
     run::{Acting, Kind, Progress, begin},
 };
 use aisha_db::{Bind, Db, Sql};
@@ -37,7 +38,11 @@ fn batch(check: &Check, run: Uuid, after: Uuid, since: Option<i32>, assign_to: O
     let logged: Vec<String> =
         set.iter().enumerate().map(|(i, (c, _))| format!("('{c}', w.old_{i}::text, w.new_{i}::text)")).collect();
     let table = check.def.table;
-    let mut sql = Sql::new(format!("WITH wrong AS MATERIALIZED (SELECT t.id, {}{} AND t.id > ", picked.join(", "), check.rows(since)));
+    let mut sql = Sql::new(format!(
+        "WITH wrong AS MATERIALIZED (SELECT t.id, {}{} AND t.id > ",
+        picked.join(", "),
+        check.rows(since)
+    ));
     sql.bind(after).push(format!(
         " ORDER BY t.id LIMIT {BATCH} FOR NO KEY UPDATE OF t), fixed AS (UPDATE {table} u SET {} FROM wrong w \
          WHERE u.tenant_id = current_tenant_id() AND u.id = w.id), \

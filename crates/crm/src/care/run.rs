@@ -106,7 +106,10 @@ impl Acting {
     /// For the clock.
     #[must_use]
     pub fn cron(tenant: TenantId) -> Self {
-        Self { why: SystemReason { reason: "housekeeping", tenant: Some(tenant), ..SystemReason::default() }, triggered_by: "cron" }
+        Self {
+            why: SystemReason { reason: "housekeeping", tenant: Some(tenant), ..SystemReason::default() },
+            triggered_by: "cron",
+        }
     }
 }
 
@@ -150,10 +153,11 @@ pub async fn begin(
             sql.push(", current_user_id()");
             if let Some(time) = unless_within {
                 flight.push(Sql::new("SELECT pg_advisory_xact_lock(7303, hashtext(current_tenant_id()::text))"));
-                sql.push(" WHERE NOT EXISTS (SELECT FROM sync_health WHERE tenant_id = current_tenant_id() AND sync_type = ");
-                sql.bind(Bind::text(kind.sync_type)).push(format!(
-                    " AND triggered_by = 'cron' AND start_time > now() - interval '{time}')"
-                ));
+                sql.push(
+                    " WHERE NOT EXISTS (SELECT FROM sync_health WHERE tenant_id = current_tenant_id() AND sync_type = ",
+                );
+                sql.bind(Bind::text(kind.sync_type))
+                    .push(format!(" AND triggered_by = 'cron' AND start_time > now() - interval '{time}')"));
             }
             sql.push(" RETURNING id");
             flight.push(sql);
@@ -310,11 +314,16 @@ pub struct DataFix {
 ///
 /// # Errors
 /// 503 when the database is away.
-pub async fn fix_list(db: &Db, me: &Principal, run: Uuid, limit: i64, offset: i64) -> Result<(Vec<DataFix>, i64), Error> {
+pub async fn fix_list(
+    db: &Db,
+    me: &Principal,
+    run: Uuid,
+    limit: i64,
+    offset: i64,
+) -> Result<(Vec<DataFix>, i64), Error> {
     let mut wanted = Sql::new(" FROM data_fix WHERE tenant_id = ");
     wanted.bind(me.tenant().0).push(" AND run_id = ").bind(run);
-    let mut page =
-        Sql::new("SELECT check_name, entity, record_id, column_name, old_value, new_value, fixed_at");
+    let mut page = Sql::new("SELECT check_name, entity, record_id, column_name, old_value, new_value, fixed_at");
     page.append(wanted.clone()).push(" ORDER BY id LIMIT ").bind(Bind::Int(limit));
     page.push(" OFFSET ").bind(Bind::Int(offset));
     let mut total = Sql::new("SELECT count(*)");

@@ -2,11 +2,14 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
+mod archive;
 mod bad_input;
 mod bulk;
+mod care;
 mod catalogue;
 mod concurrency;
 mod custom_fields;
+mod diagnostics;
 mod faults;
 mod gateway;
 mod gateway_walk;
@@ -19,4 +22,5 @@ mod mutations;
 mod properties;
 mod records;
 mod tenants;
+mod test_data;
 mod walk;

@@ -132,7 +132,8 @@ fn consistency(doc: &mut Document) {
     let report = || reference("ConsistencyReport");
     let look = database("consistency", "What is wrong with the data, without leaving a run");
     doc.operation("get", "/api/database/consistency", look.answers(200, "Check by check.", report()));
-    let check = database("consistency_check", "Check the data and leave a run").json_body(object(json!({ "checks": names() })));
+    let check =
+        database("consistency_check", "Check the data and leave a run").json_body(object(json!({ "checks": names() })));
     doc.operation("post", "/api/database/consistency/check", check.answers(200, "Check by check.", report()));
     let fix = database("consistency_fix", "Put right what can be; each changed value is logged")
         .json_body(object(json!({
@@ -144,7 +145,9 @@ fn consistency(doc: &mut Document) {
         .answers(202, "The run, which goes on.", reference("SyncHealth"));
     doc.operation("post", "/api/database/consistency/fix", fix);
     let sync = database("sync", "Copy again what differs from its source")
-        .json_body(object(json!({ "mode": { "type": "string", "enum": ["incremental", "full"], "default": "incremental" } })))
+        .json_body(object(
+            json!({ "mode": { "type": "string", "enum": ["incremental", "full"], "default": "incremental" } }),
+        ))
         .answers(200, "The run.", reference("SyncHealth"))
         .answers(202, "The run, which goes on.", reference("SyncHealth"));
     doc.operation("post", "/api/database/sync", sync);
@@ -185,16 +188,29 @@ fn runs(doc: &mut Document) {
     }
     let filters = || {
         [
-            query("sync_type", "Only runs of this kind.", json!({ "type": "string", "enum": ["denormalization", "orphan_cleanup", "data_integrity"] })),
-            query("status", "Only runs with this status.", json!({ "type": "string", "enum": ["running", "completed", "failed", "partial"] })),
+            query(
+                "sync_type",
+                "Only runs of this kind.",
+                json!({ "type": "string", "enum": ["denormalization", "orphan_cleanup", "data_integrity"] }),
+            ),
+            query(
+                "status",
+                "Only runs with this status.",
+                json!({ "type": "string", "enum": ["running", "completed", "failed", "partial"] }),
+            ),
         ]
     };
     let page = |key: &str| super::listed(key, "SyncHealth");
-    let all = database("consistency_runs", "Checks and repairs, newest first").parameters(filters()).parameters(paging());
+    let all =
+        database("consistency_runs", "Checks and repairs, newest first").parameters(filters()).parameters(paging());
     doc.operation("get", "/api/database/consistency/runs", all.answers(200, "A page.", page("runs")));
-    let one = database("consistency_run", "A run and what it changed, value by value").parameters([path_id()]).parameters(paging());
+    let one = database("consistency_run", "A run and what it changed, value by value")
+        .parameters([path_id()])
+        .parameters(paging());
     doc.operation("get", "/api/database/consistency/runs/{id}", one.answers(200, "The run.", object(with_fixes)));
-    let op = |verb: &str, summary: &str| Operation::new(format!("synchealth_{verb}"), "synchealths", summary).parameters([tenant_id()]);
+    let op = |verb: &str, summary: &str| {
+        Operation::new(format!("synchealth_{verb}"), "synchealths", summary).parameters([tenant_id()])
+    };
     let all = op("list", "Runs of every kind, newest first").parameters(filters()).parameters(paging());
     doc.operation("get", "/api/synchealths", all.answers(200, "A page.", page("synchealths")));
     let one = op("read", "Progress and outcome of a run").parameters([path_id()]);
@@ -240,16 +256,28 @@ fn archive(doc: &mut Document) {
     doc.operation("get", "/api/database/archive", all.answers(200, "A page.", page));
     let back = database("archive_restore", "Bring archived records back under the same ids")
         .json_body(object(json!({ "ids": list(id()), "batch_id": id() })))
-        .answers(200, "What came back.", object(json!({
-            "restored": integer(), "unlinked": integer(), "relinked": integer(), "not_found": list(id())
-        })));
+        .answers(
+            200,
+            "What came back.",
+            object(json!({
+                "restored": integer(), "unlinked": integer(), "relinked": integer(), "not_found": list(id())
+            })),
+        );
     doc.operation("post", "/api/database/archive/restore", back);
 }
 
 fn test_data(doc: &mut Document) {
-    let op = |verb: &str, summary: &str| Operation::new(format!("test_data_{verb}"), "testdata", summary).parameters([tenant_id()]);
-    let row = object(json!({ "entity": entity(), "live": integer(), "in_trash": integer(), "archived": integer(), "total": integer() }));
-    let counts = op("counts", "How much test data there is").answers(200, "Type by type.", object(json!({ "testdata": list(row), "total": integer() })));
+    let op = |verb: &str, summary: &str| {
+        Operation::new(format!("test_data_{verb}"), "testdata", summary).parameters([tenant_id()])
+    };
+    let row = object(
+        json!({ "entity": entity(), "live": integer(), "in_trash": integer(), "archived": integer(), "total": integer() }),
+    );
+    let counts = op("counts", "How much test data there is").answers(
+        200,
+        "Type by type.",
+        object(json!({ "testdata": list(row), "total": integer() })),
+    );
     doc.operation("get", "/api/testdata", counts);
     let mark = op("mark", "Mark records as test data, or as real")
         .json_body(json!({
@@ -261,7 +289,11 @@ fn test_data(doc: &mut Document) {
                 "is_test_data": flag("What they are.")
             }
         }))
-        .answers(200, "How many changed.", object(json!({ "entity": entity(), "is_test_data": flag("What they are."), "marked": integer() })));
+        .answers(
+            200,
+            "How many changed.",
+            object(json!({ "entity": entity(), "is_test_data": flag("What they are."), "marked": integer() })),
+        );
     doc.operation("post", "/api/testdata/mark", mark);
     let cleanup = op("cleanup", "Remove all test data for good; this cannot be undone")
         .json_body(json!({
@@ -290,7 +322,9 @@ fn quality(doc: &mut Document) {
         "report": { "type": "object", "additionalProperties": of_type, "description": "By plural name of the record type." },
         "records": { "type": "array", "items": flawed, "description": "With issue: records that have it." }
     }));
-    let op = |verb: &str, summary: &str, tag: &str| Operation::new(format!("data_quality_{verb}"), tag, summary).parameters([tenant_id()]);
+    let op = |verb: &str, summary: &str, tag: &str| {
+        Operation::new(format!("data_quality_{verb}"), tag, summary).parameters([tenant_id()])
+    };
     let read = op("report", "What is missing, wrong, stale or there twice; test data does not count", "reports")
         .parameters([
             query("entity", "Only this record type.", entity()),
@@ -298,6 +332,7 @@ fn quality(doc: &mut Document) {
         ])
         .parameters(paging());
     doc.operation("get", "/api/reports/data-quality", read.answers(200, "The report.", report.clone()));
-    let analyze = op("analyze", "The data quality report under its older name", "validation").json_body(json!({ "type": "object" }));
+    let analyze = op("analyze", "The data quality report under its older name", "validation")
+        .json_body(json!({ "type": "object" }));
     doc.operation("post", "/api/validation/analyze-data-quality", analyze.answers(200, "The report.", report));
 }

@@ -4,9 +4,7 @@ use actix_web::{HttpRequest, web, web::ServiceConfig};
 use aisha_auth::{Action, Principal};
 use aisha_crm::care::{
     definition,
-    diagnosis::{
-        Question, Subject, access_diagnose, lead_fix_assignment, lead_visibility, user_counts,
-    },
+    diagnosis::{Question, Subject, access_diagnose, lead_fix_assignment, lead_visibility, user_counts},
 };
 use aisha_db::{Db, SystemReason, record::Record};
 use aisha_http::{
@@ -140,17 +138,11 @@ async fn visibility(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> 
     let me = caller.in_tenant(query::tenant_only(request.query_string())?)?;
     me.require("lead_diagnostics", Action::Read)?;
     let id = path_id(&request)?;
-    let subjects: Vec<Subject> =
-        found(&db, &me, &caller, None, MOST_USERS).await?.into_iter().map(subject).collect();
+    let subjects: Vec<Subject> = found(&db, &me, &caller, None, MOST_USERS).await?.into_iter().map(subject).collect();
     Ok(ok(lead_visibility(&db, &me, caller.context(), id, &subjects).await?))
 }
 
-async fn fix_assignment(
-    caller: Caller,
-    db: web::Data<Db>,
-    request: HttpRequest,
-    payload: web::Payload,
-) -> ApiResult {
+async fn fix_assignment(caller: Caller, db: web::Data<Db>, request: HttpRequest, payload: web::Payload) -> ApiResult {
     let id = path_id(&request)?;
     let body = ObjectBody::read(&request, &mut payload.into_inner()).await?;
     let me = caller.in_tenant(body.tenant_id)?;

@@ -1,7 +1,7 @@
 //! Bringing archived records back under the same ids, with what went along and what referred to them.
 
 use super::{ARCHIVE_BATCH, rows_to_ids, switch};
-use crate::care::{acting, col, count, number, consistency::copies, definition, related_types};
+use crate::care::{acting, col, consistency::copies, count, definition, number, related_types};
 use aisha_auth::Principal;
 use aisha_db::{
     Bind, Db, RequestContext, Sql, SystemTx,
@@ -86,7 +86,9 @@ async fn columns(tx: &mut SystemTx, table: &str) -> Result<Vec<Column>, Error> {
     sql.bind(Bind::Text(Some(table.to_owned()), "regclass")).push(" ORDER BY a.attnum");
     let rows = tx.rows(sql).await?;
     rows.iter()
-        .map(|row| Ok(Column { name: col(row, 0)?, required: col(row, 1)?, default: col(row, 2)?, target: col(row, 3)? }))
+        .map(|row| {
+            Ok(Column { name: col(row, 0)?, required: col(row, 1)?, default: col(row, 2)?, target: col(row, 3)? })
+        })
         .collect()
 }
 
@@ -133,7 +135,11 @@ fn wanted(def: &RecordDef, which: &Which) -> Sql {
     sql
 }
 
-async fn restore_batch(tx: &mut SystemTx, def: &'static RecordDef, which: &Which) -> Result<(Vec<Uuid>, i64, i64), Error> {
+async fn restore_batch(
+    tx: &mut SystemTx,
+    def: &'static RecordDef,
+    which: &Which,
+) -> Result<(Vec<Uuid>, i64, i64), Error> {
     let table = def.table;
     let mut pick = Sql::new("SELECT a.id FROM archived_record a WHERE ");
     pick.append(wanted(def, which)).push(format!(" ORDER BY a.id LIMIT {ARCHIVE_BATCH} FOR UPDATE"));
@@ -179,8 +185,10 @@ async fn restore_batch(tx: &mut SystemTx, def: &'static RecordDef, which: &Which
         names.push(column.name.clone());
     }
     let source = format!(" FROM archived_record a, jsonb_populate_record(NULL::{table}, a.record) p WHERE ");
-    let mut unlinked =
-        Sql::new(format!("SELECT count(*){source}({}) AND ", if lost.is_empty() { "false".into() } else { lost.join(" OR ") }));
+    let mut unlinked = Sql::new(format!(
+        "SELECT count(*){source}({}) AND ",
+        if lost.is_empty() { "false".into() } else { lost.join(" OR ") }
+    ));
     these(&mut unlinked);
     let mut insert =
         Sql::new(format!("INSERT INTO {table} ({}) SELECT {}{source}", names.join(", "), values.join(", ")));
@@ -250,4 +258,3 @@ fn link(table: &str, column: &str, these: &impl Fn(&mut Sql)) -> Sql {
     ));
     sql
 }
-

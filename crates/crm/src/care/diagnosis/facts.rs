@@ -178,7 +178,9 @@ fn assignee_rule(name: &'static str, who: &Identity, assignee: Option<&Assignee>
     let person = a.name.clone().unwrap_or_else(|| a.id.to_string());
     let mine = Some(a.id) == who.employee_id;
     let account = if a.user_id.is_some() { "" } else { ", and has no user account" };
-    let detail = if mine { format!("Assigned to this user ({person}).") } else {
+    let detail = if mine {
+        format!("Assigned to this user ({person}).")
+    } else {
         format!("Assigned to {person}, who is {}{account}.", a.status)
     };
     rule(name, (mine || who.scope != Scope::All).then_some(mine), detail)

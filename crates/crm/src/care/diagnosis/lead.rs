@@ -122,9 +122,9 @@ pub async fn lead_visibility(
 pub async fn lead_fix_assignment(tx: &mut TenantTx, id: Uuid, assigned_to: &Value) -> Result<Lead, Error> {
     let body = Map::from_iter([("assigned_to".to_owned(), assigned_to.clone())]);
     let changes = Changes::read(Lead::DEF, &body, Mode::Update)?;
-    let text = assigned_to.as_str().ok_or_else(|| {
-        Error::invalid("assigned_to", "must be the id or the e-mail address of an employee")
-    })?;
+    let text = assigned_to
+        .as_str()
+        .ok_or_else(|| Error::invalid("assigned_to", "must be the id or the e-mail address of an employee"))?;
     let mut sql = Sql::new(
         "SELECT e.status IN ('active', 'on_leave'), u.is_active FROM employees e \
          LEFT JOIN users u ON u.tenant_id = e.tenant_id AND u.id = e.user_id \

@@ -4,7 +4,9 @@ use super::{CARE, Fields, PATIENCE, Paging, admin, paging};
 use actix_web::{HttpRequest, http::StatusCode, rt, web, web::ServiceConfig};
 use aisha_auth::Action;
 use aisha_crm::care::{
-    archive::{ArchiveFilter, ArchivedRecord, Wanted, Which, archive, archive_list, new_batch, parts, restore, retention},
+    archive::{
+        ArchiveFilter, ArchivedRecord, Wanted, Which, archive, archive_list, new_batch, parts, restore, retention,
+    },
     definition,
 };
 use aisha_db::Db;
@@ -19,10 +21,8 @@ const MOST: usize = 10_000;
 
 /// Mounts the routes.
 pub fn routes(cfg: &mut ServiceConfig) {
-    cfg.service(
-        web::resource("/api/database/archive").route(web::get().to(list)).route(web::post().to(create)),
-    )
-    .service(web::resource("/api/database/archive/restore").route(web::post().to(back)));
+    cfg.service(web::resource("/api/database/archive").route(web::get().to(list)).route(web::post().to(create)))
+        .service(web::resource("/api/database/archive/restore").route(web::post().to(back)));
 }
 
 fn wanted(fields: &mut Fields) -> Result<Wanted, Error> {
