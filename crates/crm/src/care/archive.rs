@@ -14,9 +14,14 @@ pub use restore::{Restored, Which, restore};
 
 use super::{acting, col, definition, label, number};
 use aisha_auth::Principal;
-use aisha_db::{Bind, Db, Json, RequestContext, Sql, SystemTx, record::RecordDef, tx::Rows};
+use aisha_db::{
+    Bind, Db, Json, RequestContext, Sql, SystemTx,
+    record::{Kind, RecordDef},
+    tx::Rows,
+};
 use aisha_kernel::{Error, new_id};
 use serde::Serialize;
+use std::collections::BTreeSet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -355,11 +360,21 @@ pub async fn archive_list(
             format!("WHEN '{}' THEN ARRAY[{}]", d.name, names.join(", "))
         })
         .collect();
+    // As the record's API writes instants.
+    let instants: BTreeSet<String> = super::RECORDS
+        .iter()
+        .flat_map(|d| d.all_fields())
+        .filter(|f| f.kind == Kind::Timestamp)
+        .map(|f| format!("'{}'", f.name))
+        .collect();
+    let instants: Vec<String> = instants.into_iter().collect();
     let mut page = Sql::new(format!(
         "SELECT id, entity_type, name, batch_id, reason, archived_by, archived_at, \
-         (SELECT jsonb_object_agg(f.key, f.value) FROM jsonb_each(record) f \
+         (SELECT jsonb_object_agg(f.key, CASE WHEN f.key = ANY (ARRAY[{}]) AND jsonb_typeof(f.value) = 'string' \
+          THEN to_jsonb(replace(f.value #>> '{{}}', '+00:00', 'Z')) ELSE f.value END) FROM jsonb_each(record) f \
           WHERE f.key = ANY (CASE entity_type {} END) AND NOT (f.key = 'deleted_at' AND f.value = 'null')) \
-         || jsonb_build_object('created_date', record -> 'created_at')",
+         || jsonb_build_object('created_date', replace(record ->> 'created_at', '+00:00', 'Z'))",
+        instants.join(", "),
         shown.join(" ")
     ));
     page.append(wanted.clone()).push(" ORDER BY archived_at DESC, id DESC LIMIT ").bind(Bind::Int(limit));

@@ -2,8 +2,9 @@
 //! tenant is touched.
 
 use aisha_db::{Db, DbConfig};
-use aisha_testkit::{Stack, TestTenant, database::address};
+use aisha_testkit::{Reply, Stack, TestTenant, database::address};
 use serde_json::{Value, json};
+use std::time::Duration;
 use uuid::Uuid;
 
 /// Statements past the triggers, as if somebody had written around them.
@@ -25,6 +26,18 @@ fn found(report: &Value) -> Vec<(String, i64)> {
 async fn check(t: &TestTenant, names: &[&str]) -> Value {
     let reply = t.admin.client.post("/api/database/consistency/check", json!({ "checks": names })).await;
     reply.expect(200).data()
+}
+
+/// Waits until a run that was begun by a request is through.
+async fn through(t: &TestTenant, reply: Reply) -> Value {
+    let mut run = reply.data();
+    assert!(matches!(reply.status.as_u16(), 200 | 202), "{}", reply.text);
+    while run["status"] == "running" {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        let at = format!("/api/synchealths/{}", run["id"].as_str().unwrap());
+        run = t.admin.client.get(&at).await.expect(200).data();
+    }
+    run
 }
 
 struct Damaged {
@@ -100,7 +113,7 @@ async fn drift_is_put_right_without_a_trace() {
     let before = (stack.count(&traces).await, stack.count(&versions).await);
     let dry = t.admin.client.post("/api/database/consistency/fix", json!({ "dry_run": true })).await.expect(200).data();
     assert_eq!((&dry["dry_run"], &dry["issues"]), (&json!(true), &json!(7)));
-    let run = t.admin.client.post("/api/database/consistency/fix", json!({})).await.expect(200).data();
+    let run = through(&t, t.admin.client.post("/api/database/consistency/fix", json!({})).await).await;
     assert_eq!(
         (&run["status"], &run["error_count"], &run["triggered_by"]),
         (&json!("completed"), &json!(0), &json!("manual")),
@@ -118,7 +131,7 @@ async fn drift_is_put_right_without_a_trace() {
     other.admin.client.get(&at).await.expect(404);
 
     assert_eq!(found(&check(&t, &[]).await), []);
-    let again = t.admin.client.post("/api/database/consistency/fix", json!({})).await.expect(200).data();
+    let again = through(&t, t.admin.client.post("/api/database/consistency/fix", json!({})).await).await;
     assert_eq!(
         (&again["records_updated"], &again["status"]),
         (&json!(0), &json!("completed")),
@@ -173,14 +186,14 @@ async fn links_and_assignments_are_put_right_in_the_open() {
     ] {
         assert_eq!(me.post("/api/database/consistency/fix", bad).await.expect(422).fields(), [field]);
     }
-    me.post("/api/database/consistency/fix", json!({ "checks": ["orphaned_references"] })).await.expect(200);
+    through(&t, me.post("/api/database/consistency/fix", json!({ "checks": ["orphaned_references"] })).await).await;
     let left = found(&check(&t, &["orphaned_references", "missing_assignments"]).await);
     assert_eq!(
         left,
         [("missing_assignments opportunity.assigned_to".into(), 1)],
         "without assign_to it stays reported"
     );
-    me.post("/api/database/consistency/fix", json!({ "assign_to": t.manager.email })).await.expect(200);
+    through(&t, me.post("/api/database/consistency/fix", json!({ "assign_to": t.manager.email })).await).await;
     assert_eq!(found(&check(&t, &["orphaned_references", "missing_assignments", "denormalization_drift"]).await), []);
     let deal = me.get(&format!("/api/opportunities/{}", d.deal)).await.expect(200).data();
     assert_eq!(
@@ -213,7 +226,7 @@ async fn many_rows_go_in_batches_and_the_clock_does_it_too() {
     let wrong = format!("SELECT count(*) FROM contacts WHERE tenant_id = '{}' AND assigned_to_name = 'x'", t.id);
     let spoil = format!("UPDATE contacts SET assigned_to_name = 'x' WHERE tenant_id = '{}'", t.id);
     damage(&stack, &spoil).await;
-    let run = t.admin.client.post("/api/database/sync", json!({ "mode": "full" })).await.expect(200).data();
+    let run = through(&t, t.admin.client.post("/api/database/sync", json!({ "mode": "full" })).await).await;
     assert_eq!(
         (&run["records_updated"], &run["entity_stats"]["contact"]["fixed"], &run["mode"]),
         (&json!(2500), &json!(2500), &json!("full"))
@@ -223,7 +236,7 @@ async fn many_rows_go_in_batches_and_the_clock_does_it_too() {
     // Incremental: only what changed lately, or whose source did.
     damage(&stack, &format!("{spoil}; UPDATE contacts SET updated_at = now() - interval '8 days' WHERE tenant_id = '{0}' AND last_name <> 'L1'; \
         UPDATE employees SET updated_at = now() - interval '8 days' WHERE tenant_id = '{0}'", t.id)).await;
-    let run = t.admin.client.post("/api/database/sync", json!({})).await.expect(200).data();
+    let run = through(&t, t.admin.client.post("/api/database/sync", json!({})).await).await;
     assert_eq!((&run["records_updated"], &run["mode"]), (&json!(1), &json!("incremental")));
     assert_eq!(t.admin.client.post("/api/database/sync", json!({ "mode": "x" })).await.expect(422).fields(), ["mode"]);
 
