@@ -112,6 +112,22 @@ diesel::table! {
 }
 
 diesel::table! {
+    archived_record (tenant_id, entity_type, id) {
+        tenant_id -> Uuid,
+        entity_type -> Text,
+        id -> Uuid,
+        batch_id -> Uuid,
+        name -> Nullable<Text>,
+        record -> Jsonb,
+        children -> Jsonb,
+        links -> Jsonb,
+        reason -> Text,
+        archived_by -> Nullable<Uuid>,
+        archived_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     audit_log (changed_at, id) {
         id -> Uuid,
         tenant_id -> Nullable<Uuid>,
@@ -300,6 +316,21 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         version -> Int4,
+    }
+}
+
+diesel::table! {
+    data_fix (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Int8,
+        run_id -> Uuid,
+        check_name -> Text,
+        entity -> Text,
+        record_id -> Uuid,
+        column_name -> Text,
+        old_value -> Nullable<Text>,
+        new_value -> Nullable<Text>,
+        fixed_at -> Timestamptz,
     }
 }
 
@@ -588,6 +619,28 @@ diesel::table! {
 }
 
 diesel::table! {
+    sync_health (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        sync_type -> Text,
+        action -> Text,
+        mode -> Text,
+        status -> Text,
+        start_time -> Timestamptz,
+        end_time -> Nullable<Timestamptz>,
+        duration_ms -> Nullable<Int8>,
+        records_processed -> Int8,
+        records_updated -> Int8,
+        error_count -> Int4,
+        errors -> Jsonb,
+        entity_stats -> Jsonb,
+        triggered_by -> Text,
+        created_by -> Nullable<Uuid>,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     tenant (id) {
         id -> Uuid,
         name -> Text,
@@ -645,11 +698,13 @@ diesel::allow_tables_to_appear_in_same_query! {
     accounts,
     activities,
     api_key,
+    archived_record,
     audit_log,
     bizdev_sources,
     cash_flow,
     contacts,
     custom_fields,
+    data_fix,
     employees,
     event_outbox,
     idempotency_key,
@@ -661,6 +716,7 @@ diesel::allow_tables_to_appear_in_same_query! {
     opportunities,
     opportunity_stage_history,
     sessions,
+    sync_health,
     tenant,
     users,
 }
