@@ -15,7 +15,7 @@ pub use restore::{Restored, Which, restore};
 use super::{acting, col, definition, label, number};
 use aisha_auth::Principal;
 use aisha_db::{
-    Bind, Db, Json, RequestContext, Sql, SystemTx,
+    Bind, Db, Json, RequestContext, Sql, SystemTx, archiving,
     record::{Kind, RecordDef},
     tx::Rows,
 };
@@ -214,15 +214,10 @@ pub async fn archive_batch(
         let mut remove =
             Sql::new(format!("DELETE FROM {} WHERE tenant_id = current_tenant_id() AND id = ANY(", def.table));
         remove.bind(Bind::Uuids(ids)).push(") RETURNING id");
-        let gone = tx.flight(vec![switch(), keep, remove]).await?.pop().unwrap_or_default();
+        let gone = tx.flight(vec![archiving(), keep, remove]).await?.pop().unwrap_or_default();
         Ok(gone.len())
     })
     .await
-}
-
-/// Tells the triggers what this transaction does.
-fn switch() -> Sql {
-    Sql::new("SELECT set_config('app.archiving', 'on', true)")
 }
 
 /// How many records of a kind went, or would go.

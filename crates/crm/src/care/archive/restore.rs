@@ -1,10 +1,10 @@
 //! Bringing archived records back under the same ids, with what went along and what referred to them.
 
-use super::{ARCHIVE_BATCH, rows_to_ids, switch};
+use super::{ARCHIVE_BATCH, rows_to_ids};
 use crate::care::{acting, col, consistency::copies, count, definition, number, related_types};
 use aisha_auth::Principal;
 use aisha_db::{
-    Bind, Db, RequestContext, Sql, SystemTx,
+    Bind, Db, RequestContext, Sql, SystemTx, archiving,
     record::{RecordDef, RowScope},
 };
 use aisha_kernel::{Error, FieldError};
@@ -193,7 +193,7 @@ async fn restore_batch(
     let mut insert =
         Sql::new(format!("INSERT INTO {table} ({}) SELECT {}{source}", names.join(", "), values.join(", ")));
     these(&mut insert);
-    let counted = tx.flight(vec![switch(), unlinked, insert]).await?;
+    let counted = tx.flight(vec![archiving(), unlinked, insert]).await?;
     let unlinked = number(counted.get(1).unwrap_or(&Vec::new()))?;
 
     let mut kept = Sql::new(
