@@ -39,6 +39,12 @@ CREATE OR REPLACE FUNCTION handed_over() RETURNS uuid
 LANGUAGE sql STABLE PARALLEL SAFE
 AS $$ SELECT nullif(current_setting('app.handed_over', true), '')::uuid $$;
 
+-- True in a transaction that moves records out of the working tables or back (crm::care::archive). The rows stay what
+-- they are: nothing that follows from making or deleting a record happens to them, and the events say what it is.
+CREATE OR REPLACE FUNCTION archiving() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, public
+AS $$ SELECT coalesce(current_setting('app.archiving', true) = 'on', false) $$;
+
 -- Whether the caller runs the tenant: what nobody else sees (a private note) is open to it.
 CREATE OR REPLACE FUNCTION acts_as_admin() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE SET search_path = pg_catalog, public
@@ -47,5 +53,5 @@ AS $$
 $$;
 
 GRANT EXECUTE ON FUNCTION current_tenant_id(), current_user_id(), current_employee_id(), current_department(),
-    department_employee_ids(), handed_over(), acts_as_admin()
+    department_employee_ids(), handed_over(), acts_as_admin(), archiving()
     TO aisha_all, aisha_own, aisha_department, aisha_system, aisha_reporting, aisha_trigger, aisha_search;

@@ -25,7 +25,8 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 AS $$ SELECT (uuid_hash_extended(record, coalesce(uuid_hash(tenant), 0)) & 63)::smallint $$;
 
 -- AFTER INSERT and AFTER DELETE: the whole row, once, for both. What leaves the table from the trash was reported as
--- deleted when it went there: a purge makes an audit row and no event.
+-- deleted when it went there: a purge makes an audit row and no event. A record that is archived is not deleted: the
+-- event is .archived, and .restored when it comes back.
 CREATE OR REPLACE FUNCTION record_rows() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
@@ -37,11 +38,13 @@ DECLARE
     entity_name text := TG_ARGV[0];
     skipped text[] := TG_ARGV[3]::text[];
     inserted boolean := TG_OP = 'INSERT';
+    moved boolean := archiving();
 BEGIN
     WITH written AS MATERIALIZED (
         SELECT (row_json ->> TG_ARGV[1])::uuid AS tenant, (row_json ->> 'id')::uuid AS record,
                row_json - skipped AS row_data,
-               CASE WHEN inserted THEN 'create'
+               CASE WHEN moved THEN CASE WHEN inserted THEN 'unarchive' ELSE 'archive' END
+                    WHEN inserted THEN 'create'
                     WHEN row_json ->> 'deleted_at' IS NULL THEN 'delete'
                     ELSE 'purge' END AS what
         FROM (SELECT to_jsonb(r) AS row_json FROM changed_rows r OFFSET 0) AS source
@@ -56,8 +59,9 @@ BEGIN
         FROM written
     )
     INSERT INTO event_outbox (tenant_id, event, entity, record_id, shard, data, created_at)
-    SELECT tenant, entity_name || CASE WHEN inserted THEN '.created' ELSE '.deleted' END, entity_name, record,
-           event_shard(tenant, record), row_data, happened
+    SELECT tenant, entity_name || CASE what WHEN 'create' THEN '.created' WHEN 'archive' THEN '.archived'
+                                            WHEN 'unarchive' THEN '.restored' ELSE '.deleted' END,
+           entity_name, record, event_shard(tenant, record), row_data, happened
     FROM written
     WHERE entity_name <> '' AND what <> 'purge';
     RETURN NULL;

@@ -17,7 +17,8 @@ AS $$
         WHEN 'contact' THEN 'contacts' WHEN 'lead' THEN 'leads' WHEN 'opportunity' THEN 'opportunities' END
 $$;
 
--- BEFORE INSERT or UPDATE, per row, with the caller's rights: what is linked must be live and visible to the caller.
+-- BEFORE INSERT or UPDATE, per row, with the caller's rights: what is linked must be live and visible to the caller. What
+-- comes back from the archive keeps its link, which may be to another archived record.
 CREATE OR REPLACE FUNCTION check_related() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, public
 AS $$
@@ -26,6 +27,9 @@ DECLARE
 BEGIN
     IF NEW.related_id IS NULL THEN
         NEW.related_type := NULL;
+        RETURN NEW;
+    END IF;
+    IF archiving() THEN
         RETURN NEW;
     END IF;
     CASE NEW.related_type
@@ -94,6 +98,9 @@ BEGIN
         NULL;
     END CASE;
     IF NEW.related_id IS NOT NULL AND NOT FOUND THEN
+        IF archiving() THEN
+            RETURN NEW;
+        END IF;
         -- removed for good while this row waited for the lock
         RAISE EXCEPTION 'related_id names no record to use' USING ERRCODE = 'foreign_key_violation',
             CONSTRAINT = 'related_id', TABLE = TG_TABLE_NAME;
@@ -134,13 +141,17 @@ BEGIN
 END
 $$;
 
--- AFTER DELETE on a record table, per statement: what belonged to a purged record belongs to none. Argument: the type.
+-- AFTER DELETE on a record table, per statement: what belonged to a purged record belongs to none; an archived record keeps
+-- what belongs to it. Argument: the type.
 CREATE OR REPLACE FUNCTION unlink_related() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
 DECLARE
     attached text;
 BEGIN
+    IF archiving() THEN
+        RETURN NULL;
+    END IF;
     FOREACH attached IN ARRAY '{activities,notes}'::text[] LOOP
         EXECUTE format('UPDATE %1$I AS t SET related_type = NULL, related_id = NULL
             FROM old_rows o

@@ -40,6 +40,9 @@ AS $$
 DECLARE
     entered record;
 BEGIN
+    IF archiving() THEN
+        RETURN NEW;
+    END IF;
     IF TG_OP = 'UPDATE' AND NEW.stage IS NOT DISTINCT FROM OLD.stage THEN
         NEW.probability := coalesce(NEW.probability, OLD.probability);
         RETURN NEW;
@@ -65,11 +68,15 @@ BEGIN
 END
 $$;
 
--- AFTER INSERT and AFTER UPDATE on opportunities, per statement: one row of history for each stage that was entered.
+-- AFTER INSERT and AFTER UPDATE on opportunities, per statement: one row of history for each stage that was entered. What
+-- comes back from the archive brings its history with it.
 CREATE OR REPLACE FUNCTION record_stage_entries() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
 BEGIN
+    IF archiving() THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO opportunity_stage_history (tenant_id, opportunity_id, to_stage, outcome, amount, probability,
                                            changed_by, changed_at)
     SELECT tenant_id, id, stage, outcome, amount, probability, current_user_id(), stage_changed_at FROM changed_rows;
@@ -115,39 +122,50 @@ BEGIN
 END
 $$;
 
--- BEFORE INSERT, or UPDATE of what it is made of, per row: the instant at which an activity is overdue. Without a time of
--- day that is the end of the day, in the activity's time zone, else the tenant's, else UTC.
+-- The instant at which something is overdue: without a time of day the end of the day, in the given time zone, else the
+-- tenant's, else UTC. Null without a day, and when there is no such time zone.
+CREATE OR REPLACE FUNCTION due_instant(of_tenant uuid, due_date date, due_time text, timezone text) RETURNS timestamptz
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, public
+AS $$
+DECLARE
+    zone text := timezone;
+BEGIN
+    IF due_date IS NULL THEN
+        RETURN NULL;
+    END IF;
+    zone := coalesce(zone, tenant_timezone(of_tenant));
+    RETURN (due_date + coalesce(due_time::time, '24:00'::time)) AT TIME ZONE zone;
+EXCEPTION WHEN invalid_parameter_value THEN
+    RETURN NULL;
+END
+$$;
+
+-- BEFORE INSERT, or UPDATE of what it is made of, per row: when an activity was completed, and when it is overdue.
 CREATE OR REPLACE FUNCTION schedule_activity() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public
 AS $$
-DECLARE
-    zone text := NEW.timezone;
 BEGIN
+    IF archiving() THEN
+        RETURN NEW;
+    END IF;
     IF NEW.status = 'completed' THEN
         NEW.completed_at := coalesce(NEW.completed_at, clock_timestamp());
     ELSE
         NEW.completed_at := NULL;
     END IF;
-    IF NEW.due_date IS NULL THEN
-        NEW.due_at := NULL;
-        RETURN NEW;
-    END IF;
     IF NEW.due_date NOT BETWEEN '1900-01-01' AND '9998-12-31' THEN
         RAISE EXCEPTION 'due_date out of range' USING ERRCODE = 'check_violation', CONSTRAINT = 'due_date',
             TABLE = TG_TABLE_NAME, HINT = 'must be a day of the years 1900 to 9998';
     END IF;
-    IF zone IS NULL THEN
-        zone := coalesce((SELECT nullif(t.settings ->> 'timezone', '') FROM tenant t WHERE t.id = NEW.tenant_id), 'UTC');
-    END IF;
-    BEGIN
-        NEW.due_at := (NEW.due_date + coalesce(NEW.due_time::time, '24:00'::time)) AT TIME ZONE zone;
-    EXCEPTION WHEN invalid_parameter_value THEN
+    NEW.due_at := due_instant(NEW.tenant_id, NEW.due_date, NEW.due_time, NEW.timezone);
+    IF NEW.due_at IS NULL AND NEW.due_date IS NOT NULL THEN
         RAISE EXCEPTION 'unknown time zone' USING ERRCODE = 'check_violation', CONSTRAINT = 'timezone',
             TABLE = TG_TABLE_NAME, HINT = 'must be a time zone such as Europe/Berlin';
-    END;
+    END IF;
     RETURN NEW;
 END
 $$;
 
+GRANT EXECUTE ON FUNCTION due_instant(uuid, date, text, text) TO aisha_system, aisha_trigger;
 GRANT EXECUTE ON FUNCTION pipeline_stages(uuid)
     TO aisha_all, aisha_own, aisha_department, aisha_system, aisha_reporting, aisha_trigger;

@@ -18,4 +18,5 @@ EXCEPTION WHEN invalid_parameter_value THEN
 END
 $$;
 
-GRANT EXECUTE ON FUNCTION tenant_timezone(uuid) TO aisha_all, aisha_own, aisha_department, aisha_reporting;
+GRANT EXECUTE ON FUNCTION tenant_timezone(uuid) TO aisha_all, aisha_own, aisha_department, aisha_reporting,
+    aisha_system, aisha_trigger;

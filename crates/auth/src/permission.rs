@@ -74,6 +74,11 @@ const SPECIAL: &[Row] = &[
     ("sessions", [EMPLOYEE, None, None, EMPLOYEE, None, None]),
     ("permissions", [ADMIN, ADMIN, ADMIN, ADMIN, None, None]),
     ("system_settings", [SUPERADMIN, SUPERADMIN, SUPERADMIN, SUPERADMIN, None, None]),
+    // About oneself; about others it takes the right to read users.
+    ("diagnostics", [EMPLOYEE, None, None, None, None, None]),
+    ("lead_diagnostics", [MANAGER, MANAGER, MANAGER, None, None, None]),
+    ("data_care", [ADMIN, ADMIN, ADMIN, ADMIN, None, None]),
+    ("data_quality", [MANAGER, None, None, None, None, None]),
 ];
 
 /// What a custom role may add rights to: the records that teams work with. Everything else says who somebody is, what a

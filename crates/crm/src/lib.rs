@@ -6,6 +6,7 @@
 pub mod account;
 pub mod activity;
 pub mod bizdev_source;
+pub mod care;
 pub mod cash_flow;
 pub mod contact;
 pub mod employee;

@@ -16,6 +16,6 @@ pub mod tx;
 
 pub use pool::DbConfig;
 pub use row::{Column, Day, Decoded, Json, PgRow, Timestamp};
-pub use settings::{RequestContext, SystemReason};
+pub use settings::{RequestContext, SystemReason, archiving};
 pub use sql::{Bind, Sql};
 pub use tx::{Db, SystemTx, TenantTx};

@@ -42,6 +42,10 @@ diesel::table! {
         version -> Int4,
         import_id -> Nullable<Uuid>,
         search_text -> Text,
+        merged_into -> Nullable<Uuid>,
+        website_domain -> Nullable<Text>,
+        name_normalized -> Nullable<Text>,
+        phone_digits -> Nullable<Text>,
     }
 }
 
@@ -108,6 +112,22 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         version -> Int4,
+    }
+}
+
+diesel::table! {
+    archived_record (tenant_id, entity_type, id) {
+        tenant_id -> Uuid,
+        entity_type -> Text,
+        id -> Uuid,
+        batch_id -> Uuid,
+        name -> Nullable<Text>,
+        record -> Jsonb,
+        children -> Jsonb,
+        links -> Jsonb,
+        reason -> Text,
+        archived_by -> Nullable<Uuid>,
+        archived_at -> Timestamptz,
     }
 }
 
@@ -281,6 +301,10 @@ diesel::table! {
         version -> Int4,
         import_id -> Nullable<Uuid>,
         search_text -> Text,
+        merged_into -> Nullable<Uuid>,
+        name_normalized -> Nullable<Text>,
+        phone_digits -> Nullable<Text>,
+        mobile_digits -> Nullable<Text>,
     }
 }
 
@@ -300,6 +324,21 @@ diesel::table! {
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
         version -> Int4,
+    }
+}
+
+diesel::table! {
+    data_fix (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Int8,
+        run_id -> Uuid,
+        check_name -> Text,
+        entity -> Text,
+        record_id -> Uuid,
+        column_name -> Text,
+        old_value -> Nullable<Text>,
+        new_value -> Nullable<Text>,
+        fixed_at -> Timestamptz,
     }
 }
 
@@ -521,6 +560,9 @@ diesel::table! {
         version -> Int4,
         import_id -> Nullable<Uuid>,
         search_text -> Text,
+        merged_into -> Nullable<Uuid>,
+        name_normalized -> Nullable<Text>,
+        phone_digits -> Nullable<Text>,
     }
 }
 
@@ -648,6 +690,66 @@ diesel::table! {
 }
 
 diesel::table! {
+    permissions (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        name -> Text,
+        description -> Nullable<Text>,
+        resource -> Text,
+        action -> Text,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        version -> Int4,
+    }
+}
+
+diesel::table! {
+    record_merge (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        entity_type -> Text,
+        survivor_id -> Uuid,
+        merged_ids -> Array<Uuid>,
+        fields -> Jsonb,
+        links -> Jsonb,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        undone_at -> Nullable<Timestamptz>,
+        undone_by -> Nullable<Uuid>,
+        undo_result -> Nullable<Jsonb>,
+        version -> Int4,
+    }
+}
+
+diesel::table! {
+    record_merge_link (tenant_id, merge_id, table_name, field, record_id) {
+        tenant_id -> Uuid,
+        merge_id -> Uuid,
+        table_name -> Text,
+        field -> Text,
+        record_id -> Uuid,
+        from_id -> Nullable<Uuid>,
+        previous -> Nullable<Array<Text>>,
+        created_by -> Nullable<Uuid>,
+    }
+}
+
+diesel::table! {
+    role_permissions (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        role -> Text,
+        permission_id -> Uuid,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        version -> Int4,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -662,6 +764,44 @@ diesel::table! {
         expires_at -> Timestamptz,
         revoked_at -> Nullable<Timestamptz>,
         revoked_reason -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    sync_health (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        sync_type -> Text,
+        action -> Text,
+        mode -> Text,
+        status -> Text,
+        start_time -> Timestamptz,
+        end_time -> Nullable<Timestamptz>,
+        duration_ms -> Nullable<Int8>,
+        records_processed -> Int8,
+        records_updated -> Int8,
+        error_count -> Int4,
+        errors -> Jsonb,
+        entity_stats -> Jsonb,
+        triggered_by -> Text,
+        created_by -> Nullable<Uuid>,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    system_settings (id) {
+        id -> Uuid,
+        setting_key -> Text,
+        value -> Nullable<Jsonb>,
+        value_sealed -> Nullable<Bytea>,
+        value_set_at -> Timestamptz,
+        is_secret -> Bool,
+        description -> Nullable<Text>,
+        updated_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        version -> Int4,
     }
 }
 
@@ -690,6 +830,12 @@ diesel::table! {
         version -> Int4,
         created_at -> Timestamptz,
         updated_at -> Timestamptz,
+        call_agent_url -> Nullable<Text>,
+        ai_calling_providers -> Jsonb,
+        callfluent_key_sealed -> Nullable<Bytea>,
+        callfluent_key_set_at -> Nullable<Timestamptz>,
+        thoughtly_key_sealed -> Nullable<Bytea>,
+        thoughtly_key_set_at -> Nullable<Timestamptz>,
     }
 }
 
@@ -746,11 +892,13 @@ diesel::allow_tables_to_appear_in_same_query! {
     accounts,
     activities,
     api_key,
+    archived_record,
     audit_log,
     bizdev_sources,
     cash_flow,
     contacts,
     custom_fields,
+    data_fix,
     email_outbox,
     employees,
     entity_transitions,
@@ -765,7 +913,13 @@ diesel::allow_tables_to_appear_in_same_query! {
     opportunities,
     opportunity_stage_history,
     password_resets,
+    permissions,
+    record_merge,
+    record_merge_link,
+    role_permissions,
     sessions,
+    sync_health,
+    system_settings,
     tenant,
     totp_recovery_codes,
     user_totp,

@@ -103,6 +103,13 @@ impl Settings {
     }
 }
 
+/// The statement that tells the triggers that this transaction moves records into the archive or back: see `archiving()` in
+/// `sql/020_context.sql`. It holds until the transaction ends.
+#[must_use]
+pub fn archiving() -> Sql {
+    Sql::new("SELECT set_config('app.archiving', 'on', true)")
+}
+
 /// Why the platform itself acts; written to the audit log.
 #[derive(Debug, Clone, Default)]
 pub struct SystemReason {

@@ -23,6 +23,7 @@ pub mod invitation;
 pub mod mail_queue;
 pub mod reset;
 pub mod session;
+pub mod standing;
 pub mod totp;
 pub mod user;
 

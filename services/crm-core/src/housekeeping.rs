@@ -1,6 +1,7 @@
 //! What must happen now and then: partitions ahead of time, the trash emptied after thirty days, keys that have expired,
-//! imports whose process died.
+//! imports whose process died, copies that differ from their source, a look for orphans.
 
+use aisha_crm::care::{repair::care_round, run::Acting};
 use aisha_db::{Db, Sql, SystemReason, record::Record};
 use aisha_kernel::{Error, TenantId};
 use aisha_tenancy::tenant::tenant_ids;
@@ -43,6 +44,7 @@ pub async fn round(db: &Db) -> Result<(), Error> {
             }
         }
         purge(db, tenant).await?;
+        care_round(db, &Acting::cron(tenant)).await?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! The service's OpenAPI document, made without a database or a network.
 
 mod access;
+mod care;
 mod conversion;
 mod duplicates;
 mod pipeline;
@@ -35,10 +36,11 @@ pub fn openapi_json() -> String {
     custom_fields(&mut doc);
     duplicates::describe(&mut doc);
     reports::describe(&mut doc);
+    care::describe(&mut doc);
     access::describe(&mut doc);
     doc.to_json(
         "Aisha CRM: core",
-        "Tenants, records, imports, custom fields, modules, permissions, reports and settings, as served behind the gateway.",
+        "Tenants, records and what is done with them, imports, reports, care of the data, modules, permissions and settings, as served behind the gateway.",
     )
 }
 

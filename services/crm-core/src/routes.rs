@@ -1,7 +1,9 @@
 //! The routes of crm-core.
 
+mod care;
 mod conversion;
 mod custom_fields;
+mod diagnostics;
 mod duplicates;
 mod exports;
 mod imports;
@@ -57,5 +59,7 @@ pub fn configure(cfg: &mut ServiceConfig) {
     duplicates::routes(cfg);
     merges::routes(cfg);
     reports::routes(cfg);
+    care::routes(cfg);
+    diagnostics::routes(cfg);
     records(cfg);
 }

@@ -109,6 +109,7 @@ fn list_parameters(def: &RecordDef) -> Vec<Value> {
             json!({ "type": "string", "enum": ["capped", "exact", "none"] }),
         ),
         query("fields", "Fields to show, separated by commas.", text()),
+        query("show_test_data", "Whether test data is in the list.", json!({ "type": "boolean", "default": true })),
     ];
     let filters = def
         .all_fields()

@@ -113,6 +113,12 @@ pub fn parse(def: &'static RecordDef, query: &str, trash: bool) -> Result<ListQu
                 };
             }
             "q" => out.list.words = words(&text)?,
+            // The switch of the user interface; `is_test_data` is the filter with both answers.
+            "show_test_data" => match text.as_str() {
+                "true" => {}
+                "false" => conditions.push(serde_json::json!({ "is_test_data": false })),
+                _ => return Err(Error::parameter("show_test_data", "must be true or false")),
+            },
             "fields" => out.fields = fields(def, &text)?,
             "filter" => conditions.push(json("filter", &text)?),
             "$or" | "$and" => conditions.push(Value::Object(Map::from_iter([(name.clone(), json(&name, &text)?)]))),

@@ -3,13 +3,16 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod access;
+mod archive;
 mod bad_input;
 mod bulk;
+mod care;
 mod catalogue;
 mod concurrency;
 mod conversion;
 mod credentials;
 mod custom_fields;
+mod diagnostics;
 mod duplicates;
 mod faults;
 mod gateway;
@@ -31,6 +34,7 @@ mod records;
 mod related;
 mod reports;
 mod tenants;
+mod test_data;
 mod totp;
 mod users;
 mod walk;

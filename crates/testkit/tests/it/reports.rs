@@ -383,6 +383,8 @@ async fn performance_is_for_managers_and_a_department_is_one() {
         scope: Scope::Department,
         department: Some("Sales".into()),
         grants: None,
+        extra: Vec::new(),
+        disabled_modules: Vec::new(),
         sid: t.manager.sid,
     };
     let head = stack.client(&head);

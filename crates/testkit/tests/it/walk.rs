@@ -36,6 +36,11 @@ impl Op {
             "modulesettings" => "module_settings",
             "roles" => "permissions",
             "system-settings" => "system_settings",
+            "database" | "synchealths" | "testdata" => "data_care",
+            "validation" if self.path.ends_with("/analyze-data-quality") => "data_quality",
+            "validation" => "contacts",
+            "reports" if self.path.ends_with("/data-quality") => "data_quality",
+            "diagnostics" if self.path.contains("/leads/") => "lead_diagnostics",
             other => other,
         }
     }
@@ -47,6 +52,9 @@ impl Op {
             (_, "find-duplicates") => Action::Read,
             (_, "export" | "performance") => Action::Export,
             (_, "import" | "undo") => Action::Import,
+            (_, "analyze-data-quality") => Action::Read,
+            ("post", "fix" | "sync") => Action::Update,
+            ("post", "cleanup") => Action::Delete,
             ("get", _) => Action::Read,
             (_, "convert" | "promote" | "archive") => Action::Update,
             ("post", _) => Action::Create,
@@ -109,12 +117,7 @@ impl Document {
 
     /// The smallest acceptable new record.
     pub fn sample(&self, plural: &str) -> Value {
-        let schema = self.new_schema(plural).unwrap();
-        let required = schema["required"].as_array().unwrap().iter().map(|n| n.as_str().unwrap());
-        required
-            .map(|name| (name.to_owned(), sample_value(name, &schema["properties"][name])))
-            .collect::<Map<_, _>>()
-            .into()
+        self.smallest(self.new_schema(plural).unwrap())
     }
 
     /// The smallest acceptable body of another kind.
@@ -219,8 +222,23 @@ impl World<'_> {
                 self.stack.sql(&sql).await;
                 return id;
             }
+            "diagnostics" if op.path.contains("/users/") => {
+                let known = if person.employee_id.is_nil() { &self.tenant.admin } else { person };
+                return known.user_id.to_string();
+            }
+            "database" | "synchealths" => {
+                let id = new_id();
+                let sql = format!(
+                    "INSERT INTO sync_health (tenant_id, id, sync_type, action, status, triggered_by) \
+                     VALUES ('{}', '{id}', 'data_integrity', 'check', 'completed', 'manual')",
+                    self.tenant.id
+                );
+                self.stack.sql(&sql).await;
+                return id.to_string();
+            }
             _ => {}
         }
+        let plural = if plural == "diagnostics" { "leads" } else { plural };
         let mut body = self.document.sample(plural);
         if !self.document.new_schema(plural).unwrap()["properties"]["assigned_to"].is_null()
             && !person.employee_id.is_nil()
@@ -253,7 +271,12 @@ impl World<'_> {
                 json!({ "entity_type": "contact", "data": { "email": "somebody@example.test" } })
             }
             ("post", "find-duplicates") => json!({ "entity_type": "contact" }),
-            ("post", _) if op.path.contains("{id}") => self.document.smallest(schema),
+            ("post", "fix-assignment") => json!({ "assigned_to": self.tenant.manager.employee_id }),
+            ("post", "mark") => json!({ "entity": "contact", "is_test_data": false, "filter": {} }),
+            ("post", "restore") if op.plural() == "database" => json!({ "batch_id": new_id() }),
+            ("post", _) if op.path.contains("{id}") || self.document.new_schema(op.plural()).is_none() => {
+                self.document.smallest(schema)
+            }
             ("post", _) => self.document.sample(op.plural()),
             _ => self.document.change(op.plural(), schema),
         })
