@@ -3,13 +3,16 @@
 
 use super::{
     User, UserInput,
-    create::{New, home, role_above},
+    create::{New, home, invitable, role_above},
     employ::{self, Found, email_taken},
     update::Change,
 };
 use crate::{
+    Credentials,
     audit::Entry,
     hashing,
+    invitation::issue,
+    link::lock,
     sql::{acting, col},
 };
 use aisha_auth::{Identity, Role};
@@ -51,13 +54,14 @@ pub(super) struct Outcome {
     pub status: Status,
     pub id: Option<Uuid>,
     pub errors: Vec<FieldError>,
-    /// A new user for whom an invitation was asked.
-    pub invite: bool,
+    /// Whether an invitation is on its way.
+    pub invited: bool,
 }
 
 /// How wishes are fulfilled.
 pub(super) struct Batch<'a> {
     pub db: &'a Db,
+    pub credentials: &'a Credentials,
     pub me: &'a Identity,
     pub cx: &'a RequestContext,
     pub reason: &'static str,
@@ -139,7 +143,7 @@ fn errors_of(e: Error) -> Vec<FieldError> {
 
 impl Outcome {
     fn refused(number: u64, email: Option<String>, errors: Vec<FieldError>) -> Self {
-        Self { number, email, status: Status::Refused, id: None, errors, invite: false }
+        Self { number, email, status: Status::Refused, id: None, errors, invited: false }
     }
 }
 
@@ -294,9 +298,9 @@ impl Batch<'_> {
             Ok((status, id)) => {
                 tx.flight(end_savepoint(!self.dry_run)).await?;
                 let id = id.filter(|_| !(self.dry_run && status == Status::Created));
-                let invite = status == Status::Created && !self.dry_run && item.input.send_invitation();
+                let invited = status == Status::Created && !self.dry_run && item.input.send_invitation();
                 let email = Some(item.email.clone());
-                Ok(Outcome { number: item.number, email, status, id, errors: Vec::new(), invite })
+                Ok(Outcome { number: item.number, email, status, id, errors: Vec::new(), invited })
             }
             Err(e) if e.code.status() < 500 => {
                 tx.flight(end_savepoint(false)).await?;
@@ -340,6 +344,11 @@ impl Batch<'_> {
             }
             statements.extend(self.mark(new.id));
             tx.flight(statements).await?;
+            if item.input.send_invitation() {
+                invitable(&item.input)?;
+                let person = lock(tx, self.me, new.id).await?;
+                issue(tx, self.credentials, self.me, &person, self.cx).await?;
+            }
             if !self.dry_run {
                 there.remember(item, new.id);
             }

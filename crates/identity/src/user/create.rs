@@ -47,12 +47,7 @@ pub async fn create_invited(
     tenant: Option<TenantId>,
     cx: &RequestContext,
 ) -> Result<InvitedUser, Error> {
-    if input.password.is_some() {
-        return Err(Error::invalid("send_invitation", "cannot be true with a password: the user chooses one"));
-    }
-    if input.is_active == Some(false) {
-        return Err(Error::invalid("send_invitation", "cannot be true for a user who is not active"));
-    }
+    invitable(&input)?;
     let new = prepare(me, input, tenant).await?;
     let why = acting(me, "user created", new.tenant, cx);
     db.system(&why, async |tx: &mut SystemTx| {
@@ -62,6 +57,17 @@ pub async fn create_invited(
         Ok(InvitedUser { user, invitation: Some(invitation) })
     })
     .await
+}
+
+/// Refuses an invitation that would be of no use.
+pub(super) fn invitable(input: &UserInput) -> Result<(), Error> {
+    if input.password.is_some() {
+        return Err(Error::invalid("send_invitation", "cannot be true with a password: the user chooses one"));
+    }
+    if input.is_active == Some(false) {
+        return Err(Error::invalid("send_invitation", "cannot be true for a user who is not active"));
+    }
+    Ok(())
 }
 
 /// A user that may be made by the caller.

@@ -5,6 +5,7 @@ use super::{
     input::{READ_ONLY, WRITABLE},
     reach,
 };
+use crate::Credentials;
 use aisha_auth::{Action, Identity};
 use aisha_csv::{
     cell::unescaped,
@@ -61,9 +62,8 @@ pub struct ImportedUser {
     /// What is wrong with the row, field by field.
     #[schema(value_type = Vec<Object>)]
     pub errors: Vec<FieldError>,
-    /// Whether an invitation was asked for and the user is new.
-    #[serde(skip)]
-    pub invite: bool,
+    /// Whether an invitation is on its way.
+    pub invited: bool,
 }
 
 /// What became of a file.
@@ -93,6 +93,7 @@ pub struct Imported {
 /// away: what was written stays, and the file may be sent again.
 pub async fn bulk_import(
     db: &Db,
+    credentials: &Credentials,
     me: &Identity,
     file: CsvFile,
     request: &UserImport,
@@ -105,7 +106,8 @@ pub async fn bulk_import(
     }
     let tenant = reach(me, request.tenant)?;
     let header = Header::read(&file)?;
-    let batch = Batch { db, me, cx, reason: "user import", tenant, change, directory: false, dry_run: request.dry_run };
+    let dry_run = request.dry_run;
+    let batch = Batch { db, credentials, me, cx, reason: "user import", tenant, change, directory: false, dry_run };
     let mut rows = file.rows()?;
     let mut seen = HashSet::new();
     let mut outcomes: Vec<Outcome> = Vec::new();
@@ -151,7 +153,7 @@ impl Imported {
             },
             id: o.id,
             errors: o.errors,
-            invite: o.invite,
+            invited: o.invited,
         });
         Self { dry_run, total, created, updated: updated + deactivated, skipped, failed, results: results.collect() }
     }

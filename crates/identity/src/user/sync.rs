@@ -6,7 +6,10 @@ use super::{
     reach,
     update::Change,
 };
-use crate::sql::{acting, col};
+use crate::{
+    Credentials,
+    sql::{acting, col},
+};
 use aisha_auth::{Action, Identity};
 use aisha_db::{Bind, Db, RequestContext, Sql, SystemTx, record::write::Expected};
 use aisha_kernel::{Error, ErrorCode, FieldError, TenantId};
@@ -124,6 +127,7 @@ impl From<Outcome> for SyncedUser {
 /// database is away: what was written stays, and the list may be sent again.
 pub async fn sync_from_auth(
     db: &Db,
+    credentials: &Credentials,
     me: &Identity,
     request: DirectorySync,
     cx: &RequestContext,
@@ -134,6 +138,7 @@ pub async fn sync_from_auth(
         .ok_or_else(|| Error::parameter("tenant_id", "is required: a directory is that of one tenant"))?;
     let batch = Batch {
         db,
+        credentials,
         me,
         cx,
         reason: "directory sync",
@@ -205,7 +210,7 @@ async fn missing(
                     Err(e) => return Err(e),
                 };
                 tx.flight(end_savepoint(status == Status::Deactivated && !batch.dry_run)).await?;
-                outcomes.push(Outcome { number: 0, email: Some(email), status, id: Some(id), errors, invite: false });
+                outcomes.push(Outcome { number: 0, email: Some(email), status, id: Some(id), errors, invited: false });
             }
             Ok(outcomes)
         })

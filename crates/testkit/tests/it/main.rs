@@ -12,6 +12,7 @@ mod concurrency;
 mod conversion;
 mod credentials;
 mod custom_fields;
+mod day;
 mod diagnostics;
 mod duplicates;
 mod faults;

@@ -314,7 +314,7 @@ mod tests {
                 assert!(operation["responses"]["429"].is_object(), "{method} {path} says nothing about limits");
             }
         }
-        assert_eq!(ids.len(), 41);
+        assert_eq!(ids.len(), 43);
     }
 
     #[test]

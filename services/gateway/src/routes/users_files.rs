@@ -161,7 +161,10 @@ pub async fn import(
     let path = upload.path().to_owned();
     let file = web::block(move || CsvFile::open(&path)).await.map_err(Error::internal)??;
     let cx = request_context(&request)?;
-    Ok(ok(user::bulk_import(&worker.db, caller.identity(), file, &asked, &cx).await?))
+    let shared = &worker.shared;
+    let done = user::bulk_import(&worker.db, &shared.credentials, caller.identity(), file, &asked, &cx).await?;
+    shared.mail_queued.notify_one();
+    Ok(ok(done))
 }
 
 /// The users of a list as CSV, whatever its limit. Cells that a spreadsheet would run as a formula begin with an
@@ -211,7 +214,10 @@ pub async fn sync(
     caller.identity().require("users", Action::Import)?;
     let list = DirectorySync::parse(&body.0, query.tenant()?)?;
     let cx = request_context(&request)?;
-    Ok(ok(user::sync_from_auth(&worker.db, caller.identity(), list, &cx).await?))
+    let shared = &worker.shared;
+    let done = user::sync_from_auth(&worker.db, &shared.credentials, caller.identity(), list, &cx).await?;
+    shared.mail_queued.notify_one();
+    Ok(ok(done))
 }
 
 #[cfg(test)]

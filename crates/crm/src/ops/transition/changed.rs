@@ -33,10 +33,15 @@ struct Removed<'a> {
 const PERSON: &str = "first_name || ' ' || last_name";
 const MONEY: &str = "coalesce(description, vendor_client, category)";
 
+/// What a merge leaves in the records that it moved to the trash.
+const MERGED: &str = "merged_into";
+
 /// Columns that link a record to one that a transition may have made: type, table, SQL of the name, column, and the linked
 /// type, which for activities and notes stands in `related_type`.
 pub const LINKS: &[(&str, &str, &str, &str, Option<&str>)] = &[
     ("contact", "contacts", PERSON, "account_id", Some("account")),
+    ("contact", "contacts", PERSON, MERGED, Some("contact")),
+    ("account", "accounts", "name", MERGED, Some("account")),
     ("lead", "leads", PERSON, "account_id", Some("account")),
     ("lead", "leads", PERSON, "converted_account_id", Some("account")),
     ("lead", "leads", PERSON, "converted_contact_id", Some("contact")),
@@ -79,7 +84,9 @@ fn linked(tenant: Uuid, one: Removed<'_>, which: impl Fn(&mut Sql, &str, &str)) 
         sql.push(if first { "(" } else { " UNION ALL (" });
         first = false;
         sql.push(format!("SELECT '{kind}'::text AS kind, id, ({name})::text AS name FROM {table} WHERE tenant_id = "));
-        sql.bind(tenant).push(format!(" AND deleted_at IS NULL AND {column} = ")).bind(one.piece.id);
+        // What was merged into it is in the trash.
+        let live = if *column == MERGED { "" } else { " AND deleted_at IS NULL" };
+        sql.bind(tenant).push(format!("{live} AND {column} = ")).bind(one.piece.id);
         if to.is_none() {
             sql.push(format!(" AND related_type = '{}'", one.kind));
         }
