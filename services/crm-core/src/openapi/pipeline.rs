@@ -1,6 +1,6 @@
 //! What the record types of the pipeline have beside the generic operations.
 
-use super::{integer, paging};
+use super::{integer, paging, with};
 use aisha_http::openapi::{Document, Operation, header, path_id, reference, tenant_id};
 use serde_json::{Value, json};
 
@@ -92,20 +92,21 @@ pub fn describe(doc: &mut Document) {
         Operation::new("account_related_people", "accounts", "The contacts and leads of an account, newest first")
             .parameters([path_id(), tenant_id()])
             .parameters(paging())
-            .answers(200, "A page.", {
-                let mut schema = list(
-                    "people",
-                    json!({
-                        "person_id": id(), "person_type": { "type": "string", "enum": ["contact", "lead"] },
-                        "first_name": { "type": "string" }, "last_name": { "type": "string" }, "email": text(),
-                        "phone": text(), "job_title": text(), "status": { "type": "string" }, "assigned_to": id(),
-                        "assigned_to_name": text(), "created_at": { "type": "string", "format": "date-time" }
-                    }),
-                );
-                for name in ["total", "limit", "offset"] {
-                    schema["properties"][name] = integer();
-                }
-                schema
-            });
+            .answers(
+                200,
+                "A page.",
+                with(
+                    list(
+                        "people",
+                        json!({
+                            "person_id": id(), "person_type": { "type": "string", "enum": ["contact", "lead"] },
+                            "first_name": { "type": "string" }, "last_name": { "type": "string" }, "email": text(),
+                            "phone": text(), "job_title": text(), "status": { "type": "string" }, "assigned_to": id(),
+                            "assigned_to_name": text(), "created_at": { "type": "string", "format": "date-time" }
+                        }),
+                    ),
+                    json!({ "total": integer(), "limit": integer(), "offset": integer() }),
+                ),
+            );
     doc.operation("get", "/api/accounts/{id}/related-people", people);
 }
