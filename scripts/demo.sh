@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Two demo tenants with users, accounts and contacts, made through the gateway's API alone; also an example of its use.
+# Two demo tenants with users, accounts, contacts and a pipeline, made through the gateway's API alone; also an example of its use.
 # What exists already is left as it is. Settings: .env (SUPERADMIN_EMAIL, SUPERADMIN_PASSWORD, DEMO_PASSWORD).
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
@@ -107,6 +107,41 @@ add_contacts() {
   note "3 contacts created"
 }
 
+# lead FIRST-NAME LAST-NAME COMPANY SOURCE VALUE: prints its id
+lead() {
+  local answer
+  # shellcheck disable=SC2016
+  answer=$(post /api/leads '{first_name: $first, last_name: $last, company: $company, source: $source} +
+    {estimated_value: ($value | tonumber), assigned_to: $owner}' --arg first "$1" --arg last "$2" --arg company "$3" \
+    --arg source "$4" --arg value "$5" --arg owner employee@northwind-demo.example)
+  jq -r .data.id <<<"$answer"
+}
+
+# activity TYPE SUBJECT LEAD-ID DAYS-FROM-NOW
+activity() {
+  # shellcheck disable=SC2016
+  post /api/activities '{type: $type, subject: $subject, due_date: $due, related_type: "lead", related_id: $lead}' \
+    --arg type "$1" --arg subject "$2" --arg lead "$3" --arg due "$(date -d "$4 days" +%F)" >/dev/null
+}
+
+# A small pipeline: a lead that waits, one that is worked on, one that became a deal, and one that was won.
+add_pipeline() {
+  local count id answer
+  count=$(count_of leads)
+  [[ $count == 0 ]] || return 0
+  lead Reception Desk "Harbour Freight Lines" website 2000 >/dev/null
+  id=$(lead Purchasing Office "Green Valley Farms" referral 8000)
+  activity call "First call" "$id" -2
+  activity meeting "Visit" "$id" 5
+  id=$(lead Technical Office "Northern Rail Works" trade_show 15000)
+  activity demo "Show the product" "$id" 1
+  post "/api/leads/$id/convert" '{create_account: true, create_opportunity: true}' >/dev/null
+  id=$(lead Managing Office "Bluewater Hotels" cold_call 12000)
+  answer=$(post "/api/leads/$id/convert" '{create_account: true, create_opportunity: true}')
+  post "/api/opportunities/$(jq -r .data.opportunity.id <<<"$answer")/win" '{}' >/dev/null
+  note "4 leads created, 2 of them converted, 1 deal won"
+}
+
 # demo_tenant NAME SLUG: a tenant with an admin and an employee
 demo_tenant() {
   local id
@@ -124,4 +159,5 @@ demo_tenant "Contoso Demo" contoso-demo
 sign_in admin@northwind-demo.example "$DEMO_PASSWORD"
 import_accounts
 add_contacts
+add_pipeline
 note "users: admin@ and employee@ northwind-demo.example and contoso-demo.example, password: DEMO_PASSWORD in .env"

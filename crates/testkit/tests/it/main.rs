@@ -17,6 +17,7 @@ mod diagnostics;
 mod duplicates;
 mod faults;
 mod gateway;
+mod gateway_matrix;
 mod gateway_walk;
 mod housekeeping;
 mod imports;
