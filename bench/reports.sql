@@ -32,9 +32,9 @@ $$;
 
 BEGIN;
 
-INSERT INTO tenant (id, name, slug, status, plan, country, settings, created_at)
+INSERT INTO tenant (id, name, slug, status, plan, country, settings, manager_scope, created_at)
 VALUES (bench.report_id(1, 0), 'Bench Reports', 'bench-reports', 'active', 'pro', 'Germany',
-        '{"timezone": "Europe/Berlin", "currency": "EUR", "manager_scope": "department"}', now() - interval '3 years');
+        '{"timezone": "Europe/Berlin", "currency": "EUR"}', 'department', now() - interval '3 years');
 INSERT INTO users (id, tenant_id, email, first_name, last_name, role, created_at)
 SELECT bench.report_id(2, n), bench.report_id(1, 0), format('user%s@reports.example', n), 'User', n::text,
        CASE n WHEN 1 THEN 'admin' WHEN 3 THEN 'manager' ELSE 'employee' END, now() - interval '3 years'

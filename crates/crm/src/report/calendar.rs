@@ -96,8 +96,9 @@ pub async fn calendar_feed(db: &Db, me: &Principal) -> Result<String, Error> {
             db.fetch(me, vec![sql]).await?.pop().unwrap_or_default()
         }
     };
-    let mut calendar = Calendar::new();
-    calendar.name("Aisha CRM");
+    let mut calendar = Calendar::empty();
+    calendar.append_property(("VERSION", "2.0")).append_property(("PRODID", "-//Aisha CRM//Aisha CRM//EN"));
+    calendar.append_property(("CALSCALE", "GREGORIAN")).name("Aisha CRM");
     for row in &rows {
         calendar.push(event(row).map_err(Error::internal)?);
     }
