@@ -8,15 +8,6 @@
 -- whose it is are copied, so that lists show the record and its owner sees what belongs to it without a join. The
 -- copies are quiet columns.
 
--- The table of a related type.
-CREATE OR REPLACE FUNCTION related_table(related_type text) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, public
-AS $$
-    SELECT CASE related_type
-        WHEN 'account' THEN 'accounts' WHEN 'activity' THEN 'activities' WHEN 'bizdev_source' THEN 'bizdev_sources'
-        WHEN 'contact' THEN 'contacts' WHEN 'lead' THEN 'leads' WHEN 'opportunity' THEN 'opportunities' END
-$$;
-
 -- BEFORE INSERT or UPDATE, per row, with the caller's rights: what is linked must be live and visible to the caller. What
 -- comes back from the archive keeps its link, which may be to another archived record.
 CREATE OR REPLACE FUNCTION check_related() RETURNS trigger
@@ -203,5 +194,3 @@ BEGIN
         REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION unlink_related(%L)', tbl, related_type);
 END
 $$;
-
-GRANT EXECUTE ON FUNCTION related_table(text) TO aisha_all, aisha_own, aisha_department, aisha_system, aisha_trigger;

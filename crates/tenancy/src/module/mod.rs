@@ -5,7 +5,7 @@
 
 mod stage;
 
-pub use stage::{Outcome, Stage, Stages, stages, stages_from, stages_sql};
+pub use stage::{Outcome, Stage, Stages};
 
 use aisha_auth::{
     Action, Principal,

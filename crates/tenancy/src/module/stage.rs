@@ -1,7 +1,7 @@
-//! The stages of a tenant's opportunities: `settings.stages` of the module `opportunities`, or the default ones.
+//! What may be set as `settings.stages` of the module `opportunities`, and how it is stored. The stages in force, the usual
+//! ones included, are read with `pipeline_stages()` in `sql/057_pipeline.sql`.
 
-use aisha_db::{Json, PgRow, Sql, tx::Tx};
-use aisha_kernel::{Error, FieldError, TenantId};
+use aisha_kernel::FieldError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -38,29 +38,6 @@ pub struct Stage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Stages(Vec<Stage>);
-
-impl Default for Stages {
-    fn default() -> Self {
-        let stage = |(name, probability, outcome): (&str, i32, Outcome)| Stage {
-            name: name.to_owned(),
-            label: label(name),
-            probability,
-            outcome,
-        };
-        Self(
-            [
-                ("prospecting", 10, Outcome::Open),
-                ("qualification", 25, Outcome::Open),
-                ("proposal", 50, Outcome::Open),
-                ("negotiation", 75, Outcome::Open),
-                ("closed_won", 100, Outcome::Won),
-                ("closed_lost", 0, Outcome::Lost),
-            ]
-            .map(stage)
-            .into(),
-        )
-    }
-}
 
 /// `closed_won` becomes `Closed won`.
 fn label(name: &str) -> String {
@@ -188,58 +165,6 @@ impl Stages {
         };
         Self(stages.into_iter().map(complete).collect())
     }
-
-    /// The stages in their order.
-    pub fn iter(&self) -> impl Iterator<Item = &Stage> {
-        self.0.iter()
-    }
-
-    /// The stage with this name.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<&Stage> {
-        self.0.iter().find(|s| s.name == name)
-    }
-
-    /// The first stage with this outcome: where new opportunities start, or where closed ones go.
-    #[must_use]
-    pub fn first(&self, outcome: Outcome) -> Option<&Stage> {
-        self.0.iter().find(|s| s.outcome == outcome)
-    }
-
-    /// The names, for messages: `prospecting, qualification, …`.
-    #[must_use]
-    pub fn names(&self) -> String {
-        self.0.iter().map(|s| s.name.as_str()).collect::<Vec<_>>().join(", ")
-    }
-}
-
-/// The statement whose rows [`stages_from`] reads, for a flight with others. Every role may read it.
-#[must_use]
-pub fn stages_sql(tenant: TenantId) -> Sql {
-    let mut sql = Sql::new(
-        "SELECT settings -> 'stages' FROM module_settings WHERE module_name = 'opportunities' AND tenant_id = ",
-    );
-    sql.bind(tenant.0);
-    sql
-}
-
-/// The stages in the rows of [`stages_sql`]; the default ones when the tenant has set none.
-///
-/// # Errors
-/// 500 for a row of another statement.
-pub fn stages_from(rows: &[PgRow]) -> Result<Stages, Error> {
-    let Some(row) = rows.first() else { return Ok(Stages::default()) };
-    let stored: Option<Json> = row.get(0).map_err(Error::internal)?;
-    // What was stored by hand and cannot be read must not stop the sales team.
-    Ok(stored.and_then(|s| Stages::read(&s.value()).ok()).unwrap_or_default())
-}
-
-/// The tenant's stages.
-///
-/// # Errors
-/// 503 when the database is away.
-pub async fn stages(tx: &mut Tx, tenant: TenantId) -> Result<Stages, Error> {
-    stages_from(&tx.rows(stages_sql(tenant)).await?)
 }
 
 #[cfg(test)]
@@ -274,12 +199,12 @@ mod tests {
         let objects = json!([{"name": "new", "label": "Neu", "probability": 5}, {"name": "lost"},
                              {"name": "signed", "outcome": "won"}]);
         let stages = Stages::read(&objects).unwrap();
-        assert_eq!(stages.find("new").map(|s| (s.label.as_str(), s.probability)), Some(("Neu", 5)));
-        assert_eq!(stages.first(Outcome::Won).map(|s| s.label.as_str()), Some("Signed"));
+        let find = |name: &str| stages.0.iter().find(|s| s.name == name);
+        assert_eq!(find("new").map(|s| (s.label.as_str(), s.probability)), Some(("Neu", 5)));
+        let won = stages.0.iter().find(|s| s.outcome == Outcome::Won);
+        assert_eq!(won.map(|s| s.label.as_str()), Some("Signed"));
         let again = Stages::read(&serde_json::to_value(&stages).unwrap()).unwrap();
         assert_eq!(again, stages);
-        let default = Stages::default();
-        assert_eq!(Stages::read(&serde_json::to_value(&default).unwrap()).unwrap(), default);
     }
 
     #[test]
@@ -306,6 +231,6 @@ mod tests {
             assert_eq!(Stages::read(&bad).unwrap_err()[0].field, field, "{bad}");
         }
         let thirty: Vec<String> = (0..30).map(|n| format!("s{n}")).collect();
-        assert_eq!(Stages::read(&json!(thirty)).unwrap().iter().count(), 32);
+        assert_eq!(Stages::read(&json!(thirty)).unwrap().0.len(), 32);
     }
 }
