@@ -40,9 +40,10 @@ $$;
 -- Audit rows, events, version and updated_at.
 --   entity  name in events ('contact' makes contact.created …); '' for audit without events
 --   secret  columns that reach neither audit nor events
---   hidden  columns that do not reach events, beside those that never do
+--   hidden  columns that do not reach events, beside import_id, deleted_by and generated texts
 --   quiet   columns whose changes alone leave no trace: copies, last use
--- Generated columns are the database's own affair: what they are made of is audited and published.
+-- Generated columns are the database's own affair: what they are made of is audited. Events carry those that the API shows
+-- (amounts in minor units, flags, a full name) and none of the texts that searching and comparing are done with.
 -- aisha_trigger has UPDATE on copies only, so its updates need not be looked at.
 CREATE OR REPLACE FUNCTION audited_table(tbl regclass, entity text DEFAULT '', secret text[] DEFAULT '{}',
                                          hidden text[] DEFAULT '{}', quiet text[] DEFAULT '{}',
@@ -52,8 +53,11 @@ AS $$
 DECLARE
     derived text[] := coalesce((SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
                                 WHERE attrelid = tbl AND attgenerated = 's' AND NOT attisdropped), '{}');
+    internal text[] := coalesce((SELECT array_agg(attname::text ORDER BY attnum) FROM pg_attribute
+                                 WHERE attrelid = tbl AND attgenerated = 's' AND NOT attisdropped
+                                   AND atttypid = 'text'::regtype AND attname <> 'full_name'), '{}');
     unaudited text[] := secret || derived || '{version,updated_at}';
-    unpublished text[] := secret || derived || hidden || '{version,import_id,deleted_at,deleted_by}';
+    unpublished text[] := secret || internal || hidden || '{import_id,deleted_by}';
     arguments text := format('%L, %L, %L, %L, %L', entity, tenant_column, unaudited, unpublished, quiet);
 BEGIN
     EXECUTE format('CREATE OR REPLACE TRIGGER record_insert AFTER INSERT ON %s

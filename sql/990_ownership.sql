@@ -6,6 +6,7 @@
 
 ALTER FUNCTION record_rows() OWNER TO aisha_trigger;
 ALTER FUNCTION record_updates() OWNER TO aisha_trigger;
+ALTER FUNCTION audit_redact(uuid, text, uuid, text) OWNER TO aisha_trigger;
 ALTER FUNCTION copy_assignee() OWNER TO aisha_trigger;
 ALTER FUNCTION copy_account() OWNER TO aisha_trigger;
 ALTER FUNCTION spread_assignee() OWNER TO aisha_trigger;
@@ -35,6 +36,9 @@ GRANT EXECUTE ON FUNCTION record_rows(), record_updates(), copy_assignee(), copy
     spread_assignee(), spread_account(), link_employee(), copy_contact(), spread_contact(), copy_related(),
     spread_related(), unlink_related(), enter_stage(), record_stage_entries(), record_stage_changes(),
     schedule_activity() TO CURRENT_USER;
+
+-- Nobody else erases.
+GRANT EXECUTE ON FUNCTION audit_redact(uuid, text, uuid, text) TO CURRENT_USER;
 
 REVOKE CREATE ON SCHEMA public FROM aisha_trigger, aisha_search;
 REVOKE aisha_trigger, aisha_search FROM CURRENT_USER;

@@ -6,16 +6,19 @@
 
 pub mod error;
 pub mod migrate;
+pub mod notify;
+pub mod outbox;
 pub mod pool;
 pub mod record;
 pub mod row;
 pub mod schema;
+mod server;
 mod settings;
 pub mod sql;
 pub mod tx;
 
 pub use pool::DbConfig;
 pub use row::{Column, Day, Decoded, Json, PgRow, Timestamp};
-pub use settings::{RequestContext, SystemReason, archiving};
+pub use settings::{RequestContext, SystemReason, archiving, by_index, by_key};
 pub use sql::{Bind, Sql};
-pub use tx::{Db, SystemTx, TenantTx};
+pub use tx::{Db, SystemTx, TenantTx, Tx};

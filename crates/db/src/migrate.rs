@@ -18,6 +18,8 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("020_context.sql", include_str!("../../../sql/020_context.sql")),
     ("030_touch.sql", include_str!("../../../sql/030_touch.sql")),
     ("040_changes.sql", include_str!("../../../sql/040_changes.sql")),
+    ("045_audit_chain.sql", include_str!("../../../sql/045_audit_chain.sql")),
+    ("047_events_restored.sql", include_str!("../../../sql/047_events_restored.sql")),
     ("050_copies.sql", include_str!("../../../sql/050_copies.sql")),
     ("055_people.sql", include_str!("../../../sql/055_people.sql")),
     ("055_related.sql", include_str!("../../../sql/055_related.sql")),
@@ -27,6 +29,7 @@ const FUNCTIONS: &[(&str, &str)] = &[
     ("060_search.sql", include_str!("../../../sql/060_search.sql")),
     ("065_merges.sql", include_str!("../../../sql/065_merges.sql")),
     ("070_partitions.sql", include_str!("../../../sql/070_partitions.sql")),
+    ("075_migrations.sql", include_str!("../../../sql/075_migrations.sql")),
     ("080_tables.sql", include_str!("../../../sql/080_tables.sql")),
     ("990_ownership.sql", include_str!("../../../sql/990_ownership.sql")),
 ];
@@ -98,6 +101,17 @@ pub async fn down(owner_url: &str, steps: usize) -> Result<Vec<String>, MigrateE
         reverted.push(version.to_string());
     }
     Ok(reverted)
+}
+
+/// The versions of the series, oldest first.
+///
+/// # Errors
+/// Never: the series is compiled in.
+pub fn versions() -> Result<Vec<String>, MigrateError> {
+    let series: Vec<Box<dyn Migration<Pg>>> = SERIES.migrations().map_err(MigrateError::Series)?;
+    let mut versions: Vec<String> = series.iter().map(|m| m.name().version().to_string()).collect();
+    versions.sort();
+    Ok(versions)
 }
 
 /// Every migration of the series with whether it has been applied.

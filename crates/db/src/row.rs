@@ -27,6 +27,11 @@ impl PgRow {
         Self(row)
     }
 
+    /// Bytes of its values, as they came.
+    pub(crate) fn size(&self) -> usize {
+        (0..self.0.field_count()).filter_map(|i| Some(self.0.get(i)?.value()?.as_bytes().len())).sum()
+    }
+
     /// The value of the column at `index`.
     ///
     /// # Errors
@@ -150,6 +155,12 @@ impl Json {
     #[must_use]
     pub fn as_str(&self) -> &str {
         self.0.get()
+    }
+
+    /// The JSON text, known to be valid.
+    #[must_use]
+    pub fn raw(&self) -> &RawValue {
+        &self.0
     }
 
     /// The value as a tree.

@@ -132,6 +132,31 @@ diesel::table! {
 }
 
 diesel::table! {
+    audit_chain (tenant_id, link) {
+        tenant_id -> Uuid,
+        link -> Int8,
+        audit_id -> Uuid,
+        changed_at -> Timestamptz,
+        row_digest -> Bytea,
+        values_digest -> Bytea,
+        salt -> Nullable<Bytea>,
+        previous_hash -> Bytea,
+        hash -> Bytea,
+    }
+}
+
+diesel::table! {
+    audit_chain_state (tenant_id) {
+        tenant_id -> Uuid,
+        link -> Int8,
+        hash -> Bytea,
+        sealed_at -> Timestamptz,
+        verified_at -> Nullable<Timestamptz>,
+        verified -> Nullable<Jsonb>,
+    }
+}
+
+diesel::table! {
     audit_log (changed_at, id) {
         id -> Uuid,
         tenant_id -> Nullable<Uuid>,
@@ -149,6 +174,17 @@ diesel::table! {
         reason -> Nullable<Text>,
         old_values -> Nullable<Jsonb>,
         new_values -> Nullable<Jsonb>,
+        transaction_id -> Int8,
+    }
+}
+
+diesel::table! {
+    audit_sealing (id) {
+        id -> Bool,
+        transaction_id -> Int8,
+        changed_at -> Timestamptz,
+        audit_id -> Uuid,
+        reached_at -> Timestamptz,
     }
 }
 
@@ -440,6 +476,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    event_relay (shard) {
+        shard -> Int2,
+        transaction_id -> Int8,
+        seq -> Int8,
+        happened_at -> Nullable<Timestamptz>,
+        lease_owner -> Nullable<Uuid>,
+        lease_until -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    event_relay_member (id) {
+        id -> Uuid,
+        seen_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     idempotency_key (tenant_id, user_id, key) {
         tenant_id -> Uuid,
         user_id -> Uuid,
@@ -615,6 +669,46 @@ diesel::table! {
 }
 
 diesel::table! {
+    notification_event (tenant_id, event_id) {
+        tenant_id -> Uuid,
+        event_id -> Uuid,
+        handled_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    notification_setting (tenant_id, user_id, type_) {
+        tenant_id -> Uuid,
+        user_id -> Uuid,
+        #[sql_name = "type"]
+        type_ -> Text,
+        enabled -> Bool,
+    }
+}
+
+diesel::table! {
+    notifications (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        user_id -> Uuid,
+        #[sql_name = "type"]
+        type_ -> Text,
+        title -> Text,
+        message -> Text,
+        link -> Nullable<Text>,
+        related_type -> Nullable<Text>,
+        related_id -> Nullable<Uuid>,
+        count -> Int8,
+        group_key -> Text,
+        event_id -> Nullable<Uuid>,
+        is_read -> Bool,
+        read_at -> Nullable<Timestamptz>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
     opportunities (tenant_id, id) {
         tenant_id -> Uuid,
         id -> Uuid,
@@ -690,6 +784,24 @@ diesel::table! {
 }
 
 diesel::table! {
+    performance_logs (id) {
+        id -> Uuid,
+        service -> Text,
+        method -> Text,
+        route -> Text,
+        period_start -> Timestamptz,
+        period_end -> Timestamptz,
+        request_count -> Int8,
+        client_error_count -> Int8,
+        server_error_count -> Int8,
+        total_us -> Int8,
+        max_us -> Int8,
+        bucket_us -> Array<Int8>,
+        counts -> Array<Int8>,
+    }
+}
+
+diesel::table! {
     permissions (tenant_id, id) {
         tenant_id -> Uuid,
         id -> Uuid,
@@ -750,6 +862,26 @@ diesel::table! {
 }
 
 diesel::table! {
+    service_instances (id) {
+        id -> Uuid,
+        service -> Text,
+        version -> Text,
+        started_at -> Timestamptz,
+        seen_at -> Timestamptz,
+        cpu_ms -> Int8,
+        recent_cpu_ms -> Int8,
+        recent_ms -> Int8,
+        resident_bytes -> Int8,
+        open_fds -> Int8,
+        request_count -> Int8,
+        client_error_count -> Int8,
+        server_error_count -> Int8,
+        log_records_dropped -> Int8,
+        checks -> Jsonb,
+    }
+}
+
+diesel::table! {
     sessions (id) {
         id -> Uuid,
         user_id -> Uuid,
@@ -786,6 +918,22 @@ diesel::table! {
         triggered_by -> Text,
         created_by -> Nullable<Uuid>,
         updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    system_logs (id) {
+        id -> Uuid,
+        tenant_id -> Nullable<Uuid>,
+        service -> Text,
+        level -> Text,
+        source -> Text,
+        message -> Text,
+        fields -> Jsonb,
+        request_id -> Nullable<Text>,
+        user_id -> Nullable<Uuid>,
+        trace_id -> Nullable<Text>,
+        created_at -> Timestamptz,
     }
 }
 
@@ -888,12 +1036,125 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    webhook (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        url -> Text,
+        description -> Nullable<Text>,
+        event_types -> Array<Text>,
+        is_active -> Bool,
+        paused_at -> Nullable<Timestamptz>,
+        disabled_reason -> Nullable<Text>,
+        disabled_at -> Nullable<Timestamptz>,
+        secret_sealed -> Bytea,
+        previous_secret_sealed -> Nullable<Bytea>,
+        previous_secret_until -> Nullable<Timestamptz>,
+        retries -> Bool,
+        max_concurrency -> Int4,
+        rate_limit -> Nullable<Int4>,
+        metadata -> Jsonb,
+        failing_since -> Nullable<Timestamptz>,
+        last_success_at -> Nullable<Timestamptz>,
+        last_failure_at -> Nullable<Timestamptz>,
+        version -> Int4,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    webhook_attempt (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        delivery_id -> Uuid,
+        number -> Int4,
+        started_at -> Timestamptz,
+        duration_ms -> Int4,
+        response_status -> Nullable<Int4>,
+        response_excerpt -> Nullable<Text>,
+        error -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    webhook_delivery (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        webhook_id -> Uuid,
+        event_id -> Uuid,
+        event -> Text,
+        seq -> Int8,
+        state -> Text,
+        attempts -> Int4,
+        next_attempt_at -> Timestamptz,
+        lease_owner -> Nullable<Uuid>,
+        lease_until -> Nullable<Timestamptz>,
+        scheduled_at -> Timestamptz,
+        first_attempt_at -> Nullable<Timestamptz>,
+        last_attempt_at -> Nullable<Timestamptz>,
+        finished_at -> Nullable<Timestamptz>,
+        response_status -> Nullable<Int4>,
+        error -> Nullable<Text>,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    webhook_ledger (tenant_id, webhook_id) {
+        tenant_id -> Uuid,
+        webhook_id -> Uuid,
+        taken_on -> Int8,
+        removed_delivered -> Int8,
+        removed_failed -> Int8,
+        removed_cancelled -> Int8,
+        next_slot_at -> Nullable<Timestamptz>,
+    }
+}
+
+diesel::table! {
+    webhook_message (tenant_id, event_id) {
+        tenant_id -> Uuid,
+        event_id -> Uuid,
+        event -> Text,
+        seq -> Int8,
+        record_id -> Nullable<Uuid>,
+        body -> Text,
+        happened_at -> Timestamptz,
+        created_at -> Timestamptz,
+    }
+}
+
+diesel::table! {
+    webhook_replay (tenant_id, id) {
+        tenant_id -> Uuid,
+        id -> Uuid,
+        webhook_id -> Uuid,
+        window_from -> Timestamptz,
+        window_to -> Timestamptz,
+        events -> Array<Text>,
+        states -> Array<Text>,
+        status -> Text,
+        requeued -> Int8,
+        added -> Int8,
+        error -> Nullable<Text>,
+        created_by -> Nullable<Uuid>,
+        created_at -> Timestamptz,
+        updated_at -> Timestamptz,
+        completed_at -> Nullable<Timestamptz>,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query! {
     accounts,
     activities,
     api_key,
     archived_record,
+    audit_chain,
+    audit_chain_state,
     audit_log,
+    audit_sealing,
     bizdev_sources,
     cash_flow,
     contacts,
@@ -903,6 +1164,8 @@ diesel::allow_tables_to_appear_in_same_query! {
     employees,
     entity_transitions,
     event_outbox,
+    event_relay,
+    event_relay_member,
     idempotency_key,
     import_log,
     import_row,
@@ -910,18 +1173,30 @@ diesel::allow_tables_to_appear_in_same_query! {
     leads,
     module_settings,
     notes,
+    notification_event,
+    notification_setting,
+    notifications,
     opportunities,
     opportunity_stage_history,
     password_resets,
+    performance_logs,
     permissions,
     record_merge,
     record_merge_link,
     role_permissions,
+    service_instances,
     sessions,
     sync_health,
+    system_logs,
     system_settings,
     tenant,
     totp_recovery_codes,
     user_totp,
     users,
+    webhook,
+    webhook_attempt,
+    webhook_delivery,
+    webhook_ledger,
+    webhook_message,
+    webhook_replay,
 }

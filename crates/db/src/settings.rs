@@ -110,6 +110,22 @@ pub fn archiving() -> Sql {
     Sql::new("SELECT set_config('app.archiving', 'on', true)")
 }
 
+/// For the rest of a transaction that looks for few rows in tables of any size: along the index, whatever the planner
+/// thinks of the length of an array.
+#[must_use]
+pub fn by_index() -> Sql {
+    Sql::new(
+        "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), \
+         set_config('enable_mergejoin', 'off', true), set_config('enable_bitmapscan', 'off', true)",
+    )
+}
+
+/// The same, but what is not in a table may be joined in any way.
+#[must_use]
+pub fn by_key() -> Sql {
+    Sql::new("SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true)")
+}
+
 /// Why the platform itself acts; written to the audit log.
 #[derive(Debug, Clone, Default)]
 pub struct SystemReason {

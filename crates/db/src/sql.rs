@@ -28,6 +28,8 @@ pub enum Bind {
     Texts(Option<Vec<String>>),
     /// A UUID array.
     Uuids(Vec<Uuid>),
+    /// An array of 64-bit integers.
+    Ints(Vec<i64>),
 }
 
 impl Bind {
@@ -127,6 +129,7 @@ impl QueryFragment<Pg> for Sql {
                 Part::Bind(Bind::Bytes(v)) => out.push_bind_param::<Binary, _>(v)?,
                 Part::Bind(Bind::Int(v)) => out.push_bind_param::<BigInt, _>(v)?,
                 Part::Bind(Bind::Texts(v)) => out.push_bind_param::<Nullable<Array<Text>>, _>(v)?,
+                Part::Bind(Bind::Ints(v)) => out.push_bind_param::<Array<BigInt>, _>(v)?,
                 Part::Bind(Bind::Uuids(v)) => out.push_bind_param::<Array<SqlUuid>, _>(v)?,
             }
         }

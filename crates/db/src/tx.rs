@@ -12,7 +12,7 @@ use crate::{
     pool::{self, Connection, Connector, DbConfig, Pool},
     row::PgRow,
     settings::{RequestContext, Settings, SystemReason},
-    sql::Sql,
+    sql::{Bind, Sql},
 };
 use aisha_auth::Principal;
 use aisha_kernel::Error;
@@ -24,6 +24,9 @@ use tracing::Instrument as _;
 
 /// Rows of one statement.
 pub type Rows = Vec<PgRow>;
+
+/// Rows that [`Tx::rows_within`] asks for at once.
+const PORTION: usize = 64;
 
 /// The database, as one worker thread sees it.
 #[derive(Clone)]
@@ -38,7 +41,7 @@ fn span(statements: usize) -> tracing::Span {
     tracing::debug_span!(target: "sql", "sql", otel.kind = "client", db.system.name = "postgresql", statements)
 }
 
-fn send<'c>(conn: &'c AsyncPgConnection, sql: Sql) -> Flight<'c> {
+pub(crate) fn send<'c>(conn: &'c AsyncPgConnection, sql: Sql) -> Flight<'c> {
     let mut conn: &'c AsyncPgConnection = conn;
     let started = AsyncConnectionCore::load(&mut conn, sql);
     async move { started.await?.map_ok(PgRow::new).try_collect().await }.boxed()
@@ -92,6 +95,28 @@ impl Tx {
         Ok(self.flight(vec![sql]).await?.pop().unwrap_or_default())
     }
 
+    /// Runs a query whose rows may be large, and reads no further once they are `bytes` long, so that neither side ever holds
+    /// much more than that: portion by portion, over a cursor. Returns whether there may be more. At most once in a transaction,
+    /// whose end closes the cursor.
+    ///
+    /// # Errors
+    /// What the failure means to a client.
+    pub async fn rows_within(&mut self, bytes: usize, sql: Sql) -> Result<(Rows, bool), Error> {
+        let fetch = || Sql::new(format!("FETCH {PORTION} FROM portion"));
+        let mut declare = Sql::new("DECLARE portion NO SCROLL CURSOR FOR ");
+        declare.append(sql);
+        let mut all = self.flight(vec![declare, fetch()]).await?.pop().unwrap_or_default();
+        let mut size: usize = all.iter().map(PgRow::size).sum();
+        let mut more = all.len() == PORTION;
+        while more && size < bytes {
+            let rows = self.rows(fetch()).await?;
+            size += rows.iter().map(PgRow::size).sum::<usize>();
+            more = rows.len() == PORTION;
+            all.extend(rows);
+        }
+        Ok((all, more))
+    }
+
     /// The connection for hand-written diesel queries, inside the transaction.
     ///
     /// # Errors
@@ -138,6 +163,24 @@ impl TenantTx {
         let own = self.tx.settings.role;
         let switch = |role: &str| Sql::new(format!("SELECT set_config('role', '{role}', true)"));
         let all = std::iter::once(switch("aisha_system")).chain(statements).chain([switch(own)]).collect();
+        let mut rows = self.flight(all).await?;
+        rows.pop();
+        Ok(rows.split_off(1))
+    }
+
+    /// Runs statements in the principal's role while no tenant is set, and then sets the tenant again: for a proof that there
+    /// is nothing to be seen then. Whatever the policies let through would be seen by whoever forgot the tenant.
+    ///
+    /// # Errors
+    /// What the first failing statement means to a client.
+    pub async fn without_tenant(&mut self, statements: Vec<Sql>) -> Result<Vec<Rows>, Error> {
+        let set = |tenant: String| {
+            let mut sql = Sql::new("SELECT set_config('app.current_tenant_id', ");
+            sql.bind(Bind::text(tenant)).push(", true)");
+            sql
+        };
+        let own = set(self.principal.tenant().to_string());
+        let all = std::iter::once(set(String::new())).chain(statements).chain([own]).collect();
         let mut rows = self.flight(all).await?;
         rows.pop();
         Ok(rows.split_off(1))
@@ -213,7 +256,7 @@ impl Db {
         Ok(Self { pool: pool::build(config)? })
     }
 
-    async fn checkout(&self) -> Result<PooledConnection<'static, Connector>, Error> {
+    pub(crate) async fn checkout(&self) -> Result<PooledConnection<'static, Connector>, Error> {
         loop {
             let mut conn = self.pool.get().await?;
             if !conn.pg.is_broken() {
@@ -248,7 +291,11 @@ impl Db {
         cx: &RequestContext,
         f: impl AsyncFn(&mut TenantTx) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        run!(self, Settings::of(me, cx, false), |tx| TenantTx { tx, principal: me.clone() }, f)
+        let done = run!(self, Settings::of(me, cx, false), |tx| TenantTx { tx, principal: me.clone() }, f);
+        if done.is_ok() {
+            crate::notify::written();
+        }
+        done
     }
 
     /// Runs `f` as the platform itself.

@@ -7,6 +7,7 @@
 pub mod bulk;
 pub mod changes;
 pub mod custom;
+pub mod event;
 pub mod field;
 pub mod filter;
 pub mod list;

@@ -67,6 +67,7 @@ fn diesel_type(table: &str, column: &Column) -> anyhow::Result<String> {
         "date" => "Date",
         "jsonb" => "Jsonb",
         "bytea" => "Bytea",
+        "bigint[]" => "Array<Int8>",
         "text[]" => "Array<Text>",
         "uuid[]" => "Array<Uuid>",
         other => bail!(
