@@ -1,17 +1,9 @@
 //! One connection that is kept up in the background.
 
 use futures_util::StreamExt;
-use lapin::{Connection, ConnectionProperties, Event, uri::AMQPUri};
-use std::{
-    fmt,
-    str::FromStr,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
-use tokio::{task::JoinHandle, time};
+use lapin::{Channel, Connection, ConnectionProperties, Event, uri::AMQPUri};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use tokio::{sync::watch, task::JoinHandle, time};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -31,8 +23,10 @@ pub enum BusError {
 #[derive(Clone)]
 pub struct Bus(Arc<Keeper>);
 
+type Current = Option<Arc<Connection>>;
+
 struct Keeper {
-    up: Arc<AtomicBool>,
+    current: watch::Receiver<Current>,
     task: JoinHandle<()>,
 }
 
@@ -53,25 +47,63 @@ impl Bus {
     /// tried again for ever, after 250 ms at first and 10 s at most.
     pub fn connect_lazy(amqp_url: &str) -> Result<Self, BusError> {
         let uri = AMQPUri::from_str(amqp_url).map_err(|_| BusError::Url)?;
-        let up = Arc::new(AtomicBool::new(false));
-        let task = tokio::spawn(keep_up(uri, up.clone()));
-        Ok(Self(Arc::new(Keeper { up, task })))
+        let (sender, current) = watch::channel(None);
+        let task = tokio::spawn(keep_up(uri, sender));
+        Ok(Self(Arc::new(Keeper { current, task })))
     }
 
     /// Whether the connection is up right now.
     #[must_use]
     pub fn is_connected(&self) -> bool {
-        self.0.up.load(Ordering::Relaxed)
+        self.0.current.borrow().is_some()
+    }
+
+    /// A channel of the connection, or why there is none right now.
+    pub(crate) async fn channel(&self) -> Result<Channel, String> {
+        let connection = self.0.current.borrow().clone().ok_or("not connected")?;
+        match time::timeout(CONNECT_TIMEOUT, connection.create_channel()).await {
+            Ok(Ok(channel)) => Ok(channel),
+            Ok(Err(e)) => Err(text(e)),
+            Err(_) => Err("no channel in time".to_owned()),
+        }
+    }
+
+    /// Does `work` for as long as the connection lasts that is up now; when it is lost, `work` is dropped where it stands.
+    ///
+    /// The library alone does not see to that: an acknowledgement by `Delivery::ack` that is asked for while the
+    /// connection breaks may wait for ever, neither done nor refused (lapin 4.12.3).
+    pub(crate) async fn while_connected<T>(&self, work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+        let mut current = self.0.current.clone();
+        if current.borrow_and_update().is_none() {
+            return Err("not connected".to_owned());
+        }
+        tokio::select! {
+            done = work => done,
+            _ = current.changed() => Err("the connection was lost".to_owned()),
+        }
+    }
+
+    /// Waits until the connection is up; returns at once while it is.
+    pub(crate) async fn connected(&self) {
+        // Ends early only when the keeper is gone, and with it whoever waits.
+        let _ = self.0.current.clone().wait_for(Option::is_some).await;
     }
 }
 
-async fn keep_up(uri: AMQPUri, up: Arc<AtomicBool>) {
+/// What the library says went wrong.
+#[expect(clippy::needless_pass_by_value, reason = "as map_err hands it over")]
+pub(crate) fn text(e: lapin::Error) -> String {
+    e.to_string()
+}
+
+async fn keep_up(uri: AMQPUri, current: watch::Sender<Current>) {
     let mut pause = FIRST_PAUSE;
     let mut reported = false;
     loop {
         let reason = match connect(&uri).await {
             Ok(connection) => {
-                up.store(true, Ordering::Relaxed);
+                let connection = Arc::new(connection);
+                current.send_replace(Some(Arc::clone(&connection)));
                 if reported {
                     tracing::info!("the message broker is back");
                 } else {
@@ -79,7 +111,7 @@ async fn keep_up(uri: AMQPUri, up: Arc<AtomicBool>) {
                 }
                 (reported, pause) = (false, FIRST_PAUSE);
                 let reason = lost(&connection).await;
-                up.store(false, Ordering::Relaxed);
+                current.send_replace(None);
                 reason
             }
             Err(reason) => reason,
@@ -97,7 +129,7 @@ async fn connect(uri: &AMQPUri) -> Result<Connection, String> {
     let properties = ConnectionProperties::default().with_connection_name("aisha".into());
     match time::timeout(CONNECT_TIMEOUT, Connection::connect_uri(uri.clone(), properties)).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(e)) => Err(e.to_string()),
+        Ok(Err(e)) => Err(text(e)),
         Err(_) => Err(format!("no answer within {} s", CONNECT_TIMEOUT.as_secs())),
     }
 }
