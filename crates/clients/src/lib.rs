@@ -4,3 +4,4 @@
 //! Does not belong here: SQL, HTTP routes, what is sent and why (domains and services).
 
 pub mod mail;
+pub mod outbound;
