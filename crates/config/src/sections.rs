@@ -34,6 +34,8 @@ pub struct DatabaseSection {
     pub url: SecretString,
     /// `DATABASE_OWNER_URL`: the owner, for migrations only.
     pub owner_url: Option<SecretString>,
+    /// `DATABASE_DIRECT_URL`: past a pooler, for what belongs to a connection (notifications, locks).
+    pub direct_url: Option<SecretString>,
     /// `DATABASE_POOL_SIZE`: connections per HTTP worker.
     pub pool_size: u32,
 }
@@ -45,8 +47,15 @@ impl DatabaseSection {
         Self {
             url: env.secret_url("DATABASE_URL", SCHEMES),
             owner_url: env.optional_secret_url("DATABASE_OWNER_URL", SCHEMES),
+            direct_url: env.optional_secret_url("DATABASE_DIRECT_URL", SCHEMES),
             pool_size: env.number_or("DATABASE_POOL_SIZE", 8).clamp(1, 512),
         }
+    }
+
+    /// The address past a pooler, or the usual one where there is none.
+    #[must_use]
+    pub fn direct(&self) -> &SecretString {
+        self.direct_url.as_ref().unwrap_or(&self.url)
     }
 }
 

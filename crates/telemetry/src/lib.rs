@@ -1,17 +1,22 @@
 //! Logs, traces and metrics of a process.
 //!
-//! Belongs here: setting up the subscriber, the trace exporter and the metrics recorder, and rendering metrics.
+//! Belongs here: setting up the subscriber, the trace exporter and the metrics recorder, rendering metrics, and what waits
+//! in memory to be stored: log records and durations.
 //! Does not belong here: what is logged, traced or counted; that stands where it happens.
 
 mod filter;
 mod otlp;
+pub mod performance;
 pub mod process;
 mod prometheus;
+pub mod records;
 pub mod trace;
 
 use aisha_config::LogFormat;
 use opentelemetry::trace::TracerProvider as _;
-use tracing_subscriber::{Layer, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt};
+use tracing_subscriber::{
+    Layer, filter::LevelFilter, fmt, layer::SubscriberExt, registry::LookupSpan, util::SubscriberInitExt,
+};
 
 pub use aisha_config::LogSection;
 pub use prometheus::render;
@@ -31,9 +36,9 @@ impl Drop for Guard {
     }
 }
 
-/// Sets up logs (stdout), metrics and, when an OTLP endpoint is configured, traces. Never keeps a service from
-/// starting: what cannot be set up is reported in the log. A second call in one process changes nothing, so tests may
-/// each call it.
+/// Sets up logs (stdout, and [`records`] for whoever stores them), metrics and, when an OTLP endpoint is configured,
+/// traces. Never keeps a service from starting: what cannot be set up is reported in the log. A second call in one
+/// process changes nothing, so tests may each call it.
 pub fn init(service_name: &str, settings: &LogSection) -> Guard {
     prometheus::install();
     let (filter, bad_filter) = filter::parse(&settings.level);
@@ -49,6 +54,7 @@ pub fn init(service_name: &str, settings: &LogSection) -> Guard {
     let first = tracing_subscriber::registry()
         .with(log_layer(settings.format).with_filter(filter))
         .with(spans)
+        .with(records::Collector::new().with_filter(LevelFilter::WARN))
         .try_init()
         .is_ok();
     if first && exporter.is_some() {
