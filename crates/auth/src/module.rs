@@ -36,7 +36,7 @@ pub static MODULES: [Module; 19] = [
     module("ai_campaigns", "AI campaigns", &["aicampaigns"]),
     module("reports", "Reports", &["reports"]),
     module("employees", "Employees", &["employees"]),
-    module("integrations", "Integrations", &["tenantintegrations"]),
+    module("integrations", "Integrations", &["tenantintegrations", "webhooks"]),
     module("payment_portal", "Payment portal", &[]),
     module("utilities", "Utilities", &[]),
     module("client_onboarding", "Client onboarding", &[]),

@@ -78,7 +78,21 @@ const SPECIAL: &[Row] = &[
     ("diagnostics", [EMPLOYEE, None, None, None, None, None]),
     ("lead_diagnostics", [MANAGER, MANAGER, MANAGER, None, None, None]),
     ("data_care", [ADMIN, ADMIN, ADMIN, ADMIN, None, None]),
+    // Reading too: addresses often carry a token, and bodies are whole records.
+    ("webhooks", [ADMIN, ADMIN, ADMIN, ADMIN, None, None]),
+    ("audit_logs", [ADMIN, None, None, None, ADMIN, None]),
+    ("trust", [ADMIN, None, None, None, None, None]),
     ("data_quality", [MANAGER, None, None, None, None, None]),
+    // What is found is the own tenant only; a superadmin finds all.
+    ("tenantresolve", [EMPLOYEE, None, None, None, None, None]),
+    // Its metrics, and forgetting it.
+    ("tenantresolve_cache", [SUPERADMIN, None, None, SUPERADMIN, None, None]),
+    // Everybody's application reports its errors.
+    ("system_logs", [ADMIN, EMPLOYEE, None, None, ADMIN, None]),
+    ("performance", [SUPERADMIN, None, None, None, None, None]),
+    ("system", [SUPERADMIN, None, None, None, None, None]),
+    // One's own; marking as read is reading.
+    ("notifications", [EMPLOYEE, None, EMPLOYEE, EMPLOYEE, None, None]),
 ];
 
 /// What a custom role may add rights to: the records that teams work with. Everything else says who somebody is, what a

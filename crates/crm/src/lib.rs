@@ -10,6 +10,7 @@ pub mod care;
 pub mod cash_flow;
 pub mod contact;
 pub mod employee;
+pub mod event;
 pub mod lead;
 pub mod note;
 pub mod opportunity;

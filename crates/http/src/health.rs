@@ -119,7 +119,11 @@ impl MetricsAccess {
         Self(token.map(Arc::new))
     }
 
-    fn check(&self, request: &HttpRequest) -> Result<(), Error> {
+    /// Whether whoever sends this request may read metrics.
+    ///
+    /// # Errors
+    /// 401 for a wrong token, 403 where there is none to show.
+    pub fn check(&self, request: &HttpRequest) -> Result<(), Error> {
         let headers = request.headers();
         // A proxy on this machine also comes from loopback; what it carries does not.
         let forwarded = headers.contains_key(header::FORWARDED) || headers.contains_key(header::X_FORWARDED_FOR);
@@ -145,10 +149,23 @@ impl MetricsAccess {
 
 /// The routes `/health`, `/ready` and `/metrics`, for `App::configure`.
 pub fn routes(checks: Vec<Check>, metrics: MetricsAccess) -> impl FnOnce(&mut ServiceConfig) {
+    routes_with(checks, metrics, || async { String::new() })
+}
+
+/// The same, with metrics that a service keeps itself: `more` writes them in the text format.
+pub fn routes_with<F: Future<Output = String> + 'static>(
+    checks: Vec<Check>,
+    metrics: MetricsAccess,
+    more: impl Fn() -> F + Clone + 'static,
+) -> impl FnOnce(&mut ServiceConfig) {
     move |cfg| {
+        let read = move |request: HttpRequest| {
+            let (metrics, more) = (metrics.clone(), more.clone());
+            async move { read_metrics(&request, &metrics, more()).await }
+        };
         cfg.route("/health", web::get().to(health))
             .route("/ready", web::get().to(move || ready(checks.clone())))
-            .route("/metrics", web::get().to(move |request: HttpRequest| read_metrics(request, metrics.clone())));
+            .route("/metrics", web::get().to(read));
     }
 }
 
@@ -169,9 +186,15 @@ async fn ready(checks: Vec<Check>) -> HttpResponse {
     plain(status, &readiness)
 }
 
-async fn read_metrics(request: HttpRequest, access: MetricsAccess) -> ApiResult {
-    access.check(&request)?;
-    Ok(HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(aisha_telemetry::render()))
+async fn read_metrics(request: &HttpRequest, access: &MetricsAccess, more: impl Future<Output = String>) -> ApiResult {
+    access.check(request)?;
+    Ok(metrics_text(aisha_telemetry::render() + &more.await))
+}
+
+/// Metrics in the Prometheus text format.
+#[must_use]
+pub fn metrics_text(text: String) -> HttpResponse {
+    HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(text)
 }
 
 /// These three answer without the envelope: probes and scrapers expect their own forms.

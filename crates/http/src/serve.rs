@@ -9,10 +9,12 @@ use std::{
     future::Future,
     io,
     net::{SocketAddr, TcpListener},
+    sync::LazyLock,
     time::Duration,
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
+    sync::watch,
     task::JoinHandle,
 };
 
@@ -103,6 +105,14 @@ where
     Ok(Running { address, handle, task: tokio::spawn(server) })
 }
 
+static STOPPING: LazyLock<watch::Sender<bool>> = LazyLock::new(|| watch::channel(false).0);
+
+/// Says `true` once the process was told to stop: answers that would go on for ever end then, instead of being waited for.
+#[must_use]
+pub fn stopping() -> watch::Receiver<bool> {
+    STOPPING.subscribe()
+}
+
 fn stop_signal() -> io::Result<impl Future<Output = ()>> {
     let mut term = signal(SignalKind::terminate())?;
     let mut int = signal(SignalKind::interrupt())?;
@@ -112,6 +122,7 @@ fn stop_signal() -> io::Result<impl Future<Output = ()>> {
             _ = int.recv() => "SIGINT",
         };
         tracing::info!(signal = name, "stopping");
+        STOPPING.send_replace(true);
     })
 }
 

@@ -15,6 +15,7 @@ mod letter;
 mod link;
 mod proof;
 mod refresh;
+pub mod sign_in_facts;
 mod sql;
 mod token;
 

@@ -2,6 +2,7 @@
 
 use actix_web::HttpMessage;
 use aisha_kernel::{TenantId, UserId};
+use aisha_telemetry::records::RequestContext;
 use std::{
     cell::{Cell, Ref, RefCell},
     net::IpAddr,
@@ -10,6 +11,18 @@ use std::{
 
 tokio::task_local! {
     pub(super) static CURRENT: Rc<RequestFacts>;
+}
+
+/// What a log record takes from the request that this task serves.
+pub(super) fn for_log_records() -> Option<RequestContext> {
+    let facts = RequestFacts::current()?;
+    let trace_id = facts.trace_id().as_deref().map(str::to_owned);
+    Some(RequestContext {
+        request_id: facts.request_id.clone(),
+        trace_id,
+        tenant_id: facts.tenant_id(),
+        user_id: facts.user_id(),
+    })
 }
 
 /// Facts about one request. Stands in the request's extensions, and on the task that serves it.

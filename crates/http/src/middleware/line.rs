@@ -5,6 +5,7 @@ use actix_web::{
     body::{BodySize, MessageBody},
     http::{Method, Uri},
 };
+use aisha_telemetry::performance::Series;
 use bytes::Bytes;
 use metrics::{Counter, Histogram};
 use pin_project_lite::pin_project;
@@ -14,7 +15,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// The status on record when nobody waited for the response: the client hung up first.
@@ -31,12 +32,23 @@ pub(super) struct Line {
     route: Option<String>,
     status: u16,
     bytes: u64,
+    endless: bool,
     meters: Rc<Meters>,
 }
 
 impl Line {
     pub(super) fn new(facts: Rc<RequestFacts>, method: Method, uri: Uri, meters: Rc<Meters>) -> Self {
-        Self { facts, started: Instant::now(), method, uri, route: None, status: CLIENT_GONE, bytes: 0, meters }
+        Self {
+            facts,
+            started: Instant::now(),
+            method,
+            uri,
+            route: None,
+            status: CLIENT_GONE,
+            bytes: 0,
+            endless: false,
+            meters,
+        }
     }
 
     pub(super) fn path(&self) -> &str {
@@ -46,6 +58,11 @@ impl Line {
     pub(super) fn answered(&mut self, status: u16, route: Option<String>) {
         self.status = status;
         self.route = route;
+    }
+
+    /// Says that the answer goes on for as long as somebody listens: how long that was says nothing about the route.
+    pub(super) fn endless(&mut self) {
+        self.endless = true;
     }
 
     pub(super) fn method(&self) -> &Method {
@@ -59,8 +76,8 @@ impl Line {
 
 impl Drop for Line {
     fn drop(&mut self) {
-        let seconds = self.started.elapsed().as_secs_f64();
-        self.meters.record(self.route(), &self.method, self.status, seconds);
+        let elapsed = self.started.elapsed();
+        self.meters.record(self.route(), &self.method, self.status, elapsed, self.endless);
         let facts = &self.facts;
         tracing::info!(
             target: "http",
@@ -68,7 +85,7 @@ impl Drop for Line {
             route = self.route(),
             path = self.path(),
             status = self.status,
-            duration_ms = (seconds * 1e6).round() / 1e3,
+            duration_ms = (elapsed.as_secs_f64() * 1e6).round() / 1e3,
             bytes = self.bytes,
             request_id = facts.request_id(),
             trace_id = facts.trace_id().as_deref(),
@@ -136,6 +153,7 @@ struct Meter {
     status: u16,
     requests: Counter,
     duration: Histogram,
+    series: Series,
 }
 
 impl Meters {
@@ -144,16 +162,19 @@ impl Meters {
     }
 
     /// Counts one request. Routes are patterns, so their number is that of the code.
-    fn record(&self, route: &str, method: &Method, status: u16, seconds: f64) {
+    fn record(&self, route: &str, method: &Method, status: u16, elapsed: Duration, endless: bool) {
         let method = label(method);
         let mut routes = self.routes.borrow_mut();
         if let Some(meter) =
             routes.get(route).and_then(|meters| meters.iter().find(|m| m.status == status && m.method == method))
         {
-            meter.count(seconds);
+            meter.count(elapsed, endless);
             return;
         }
         let service = self.service;
+        // One series for all statuses.
+        let known = routes.get(route).and_then(|meters| meters.iter().find(|m| m.method == method));
+        let series = known.map_or_else(|| Series::new(service, method, route), |m| m.series.clone());
         let requests = metrics::counter!(
             "http_requests_total",
             "service" => service, "method" => method, "route" => route.to_owned(), "status" => status.to_string()
@@ -161,16 +182,19 @@ impl Meters {
         let duration = metrics::histogram!(
             "http_request_duration_seconds", "service" => service, "method" => method, "route" => route.to_owned()
         );
-        let meter = Meter { method, status, requests, duration };
-        meter.count(seconds);
+        let meter = Meter { method, status, requests, duration, series };
+        meter.count(elapsed, endless);
         routes.entry(route.to_owned()).or_default().push(meter);
     }
 }
 
 impl Meter {
-    fn count(&self, seconds: f64) {
+    fn count(&self, elapsed: Duration, endless: bool) {
         self.requests.increment(1);
-        self.duration.record(seconds);
+        self.duration.record(elapsed.as_secs_f64());
+        if !endless {
+            self.series.record(self.status, elapsed);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! line and the metrics.
 
 use super::{
-    facts::{CURRENT, RequestFacts},
+    facts::{CURRENT, RequestFacts, for_log_records},
     line::{Line, Logged, Meters},
 };
 use crate::ApiError;
@@ -16,7 +16,7 @@ use actix_web::{
         header::{self, HeaderMap, HeaderName, HeaderValue},
     },
 };
-use aisha_telemetry::trace;
+use aisha_telemetry::{records, trace};
 use futures_util::{FutureExt, future::LocalBoxFuture};
 use std::{
     any::Any,
@@ -29,6 +29,7 @@ use tracing::{Instrument, Span};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACEPARENT: &str = "traceparent";
+const EVENT_STREAM: &[u8] = b"text/event-stream";
 
 /// The middleware; wrap it around the whole app, outermost (`.wrap` it last).
 #[derive(Debug, Clone, Copy)]
@@ -57,6 +58,7 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
+        records::set_context(for_log_records);
         ready(Ok(RequestLogService { inner, meters: Rc::new(Meters::new(self.service)) }))
     }
 }
@@ -113,6 +115,9 @@ fn finish<B: MessageBody + 'static>(
             let mut response = uniform(response);
             finish_headers(response.headers_mut(), &line);
             line.answered(response.status().as_u16(), response.request().match_pattern());
+            if response.headers().get(header::CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(EVENT_STREAM)) {
+                line.endless();
+            }
             finish_trace(&line, response.status());
             Ok(response.map_body(|_, body| Logged::new(body, line)))
         }

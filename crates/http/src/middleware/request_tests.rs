@@ -165,3 +165,25 @@ async fn trace_parents() {
     assert!(parent_trace_id("00-xyz").is_none());
     assert!(parent_trace_id("").is_none());
 }
+
+#[actix_web::test]
+async fn durations_are_kept_by_route_and_those_of_endless_answers_are_not() {
+    let endless = || async { HttpResponse::Ok().content_type("text/event-stream").body("data: x\n\n") };
+    let app = test::init_service(
+        App::new()
+            .configure(configure)
+            .route("/api/things/{id}", web::get().to(handler))
+            .route("/api/stream", web::get().to(endless))
+            .wrap(RequestLog::new("unit-durations")),
+    )
+    .await;
+    for path in ["/api/things/1", "/api/things/2", "/nowhere", "/api/stream"] {
+        let response = test::call_service(&app, test::TestRequest::get().uri(path).to_request()).await;
+        test::read_body(response).await;
+    }
+    let mut samples = aisha_telemetry::performance::drain("unit-durations");
+    samples.sort_by(|a, b| a.route.cmp(&b.route));
+    let counts: Vec<_> =
+        samples.iter().map(|s| (s.route.as_str(), s.totals.request_count, s.totals.client_error_count)).collect();
+    assert_eq!(counts, [("/api/things/{id}", 2, 0), ("unmatched", 1, 1)]);
+}
