@@ -1,10 +1,13 @@
 //! What must happen now and then: partitions ahead of time, the trash emptied after thirty days, keys that have expired,
-//! imports whose process died, copies that differ from their source, a look for orphans.
+//! imports and replays whose process died, old deliveries, copies that differ from their source, a look for orphans, logs
+//! and notifications that are old.
 
 use aisha_crm::care::{repair::care_round, run::Acting};
 use aisha_db::{Db, Sql, SystemReason, record::Record};
 use aisha_kernel::{Error, TenantId};
+use aisha_operations::retention::{Retention, operations_tidy};
 use aisha_tenancy::tenant::tenant_ids;
+use aisha_webhooks::{replay_run::replay_end_abandoned, retention::retention_step};
 use std::time::Duration;
 
 /// Between two rounds. Several replicas may do the same work; it is idempotent and small.
@@ -13,8 +16,11 @@ const EVERY: Duration = Duration::from_secs(3600);
 const BATCH: i64 = 1_000;
 
 /// Runs for as long as the service does.
-pub async fn run(db: Db) {
+pub async fn run(db: Db, retention: Retention) {
     loop {
+        if let Err(e) = operations_tidy(&db, retention).await {
+            tracing::warn!(error = %e, cause = ?e.cause, "old log rows were not removed; it goes on in an hour");
+        }
         if let Err(e) = round(&db).await {
             tracing::warn!(error = %e, cause = ?e.cause, "housekeeping did not finish; it goes on in an hour");
         }
@@ -44,8 +50,16 @@ pub async fn round(db: &Db) -> Result<(), Error> {
             }
         }
         purge(db, tenant).await?;
+        webhooks(db, tenant).await?;
         care_round(db, &Acting::cron(tenant)).await?;
     }
+    Ok(())
+}
+
+async fn webhooks(db: &Db, tenant: TenantId) -> Result<(), Error> {
+    let why = why(Some(tenant));
+    db.system(&why, async |tx| replay_end_abandoned(tx).await).await?;
+    while db.system(&why, async |tx| retention_step(tx).await).await? {}
     Ok(())
 }
 
@@ -56,6 +70,12 @@ const CHORES: &[&str] = &[
     "UPDATE import_log SET status = 'failed', completed_at = now(), \
      metadata = metadata || '{\"failure\": \"The service stopped during this import. Undo it, or import the file again.\"}' \
      WHERE tenant_id = current_tenant_id() AND status = 'processing' AND greatest(created_at, updated_at) < now() - interval '15 minutes' \
+     RETURNING 1",
+    "DELETE FROM notifications WHERE tenant_id = current_tenant_id() AND id IN (SELECT id FROM notifications \
+     WHERE tenant_id = current_tenant_id() AND created_at < now() - interval '90 days' LIMIT 1000) RETURNING 1",
+    // Events go after thirty days, so none comes again after that.
+    "DELETE FROM notification_event WHERE tenant_id = current_tenant_id() AND event_id IN (SELECT event_id \
+     FROM notification_event WHERE tenant_id = current_tenant_id() AND handled_at < now() - interval '32 days' LIMIT 1000) \
      RETURNING 1",
 ];
 

@@ -1,12 +1,15 @@
 //! The service's OpenAPI document, made without a database or a network.
 
 mod access;
+mod audit;
 mod care;
 mod conversion;
 mod duplicates;
+mod operations;
 mod pipeline;
 mod reports;
 mod tenants;
+mod webhooks;
 
 use aisha_db::record::{Field, Record};
 use aisha_http::{
@@ -38,9 +41,12 @@ pub fn openapi_json() -> String {
     reports::describe(&mut doc);
     care::describe(&mut doc);
     access::describe(&mut doc);
+    operations::describe(&mut doc);
+    webhooks::describe(&mut doc);
+    audit::describe(&mut doc);
     doc.to_json(
         "Aisha CRM: core",
-        "Tenants, records and what is done with them, imports, reports, care of the data, modules, permissions and settings, as served behind the gateway.",
+        "Tenants, records and what is done with them, imports, reports, care of the data, modules, permissions and settings, the system log, performance and notifications, as served behind the gateway.",
     )
 }
 

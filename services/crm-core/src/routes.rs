@@ -1,5 +1,6 @@
 //! The routes of crm-core.
 
+mod audit_logs;
 mod care;
 mod conversion;
 mod custom_fields;
@@ -9,12 +10,18 @@ mod exports;
 mod imports;
 mod merges;
 mod module_settings;
+mod notifications;
+mod performance;
 mod permissions;
 pub(crate) mod pipeline;
 mod reports;
 mod roles;
+mod system;
+mod system_logs;
 mod system_settings;
 mod tenants;
+mod trust;
+pub(crate) mod webhooks;
 
 use actix_web::{Scope, web::ServiceConfig};
 pub(crate) use duplicates::MERGEABLE;
@@ -61,5 +68,12 @@ pub fn configure(cfg: &mut ServiceConfig) {
     reports::routes(cfg);
     care::routes(cfg);
     diagnostics::routes(cfg);
+    system_logs::routes(cfg);
+    performance::routes(cfg);
+    system::routes(cfg);
+    notifications::routes(cfg);
+    webhooks::routes(cfg);
+    audit_logs::routes(cfg);
+    trust::routes(cfg);
     records(cfg);
 }
