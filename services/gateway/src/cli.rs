@@ -1,11 +1,16 @@
 //! The command line.
 
-use crate::{config::Config, rotate_keys, run};
+use crate::{
+    config::Config,
+    rotate_keys, run,
+    state::{Shared, Worker},
+};
 use aisha_config::{DatabaseSection, Env, ExposeSecret as _};
 use aisha_db::{Db, DbConfig, migrate};
-use aisha_http::ServeOptions;
+use aisha_http::{ServeOptions, health::Readiness};
 use aisha_identity::user::{Superadmin, create_superadmin};
 use aisha_kernel::{Error, ErrorCode};
+use aisha_operations::recording::Recording;
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
 use std::{net::TcpListener, path::PathBuf};
@@ -87,10 +92,25 @@ async fn serve(env: &Env) -> anyhow::Result<()> {
     let listen = config.http.listen;
     let listener = TcpListener::bind(listen).with_context(|| format!("cannot listen on {listen}"))?;
     let options = ServeOptions { workers: config.http.workers, ..ServeOptions::default() };
+    let recording = record(config.clone())?;
     let running = run(config, listener, &options)?;
     tracing::info!(address = %running.address(), "gateway is listening");
-    running.wait().await?;
-    Ok(())
+    let outcome = running.wait().await;
+    recording.stop().await?;
+    Ok(outcome?)
+}
+
+/// Writes the gateway's log, its durations, and what it reaches. Only the gateway knows Redis and the services behind it.
+fn record(config: Config) -> anyhow::Result<Recording> {
+    let shared = Shared::new(config)?;
+    // Finds out here, where it can be said, what would fail on the thread.
+    Worker::new(&shared)?;
+    let database = shared.db_config();
+    let make_checks = move || {
+        let checks = Worker::new(&shared).map(|worker| worker.checks()).unwrap_or_default();
+        async move || serde_json::json!(Readiness::of(&checks).await.checks)
+    };
+    Ok(Recording::start("gateway", env!("CARGO_PKG_VERSION"), database, make_checks)?)
 }
 
 /// A login that row-level security does not bind is refused; a database that is away is not a reason not to start.

@@ -27,6 +27,8 @@ pub struct Config {
     pub keys: Keys,
     /// `CRM_CORE_URL`.
     pub crm_core_url: String,
+    /// `TENANT_RESOLVER_URL`.
+    pub tenant_resolver_url: String,
     /// How mail leaves.
     pub mail: MailSection,
     /// `FRONTEND_URL`: the web application, where the links in e-mails lead.
@@ -95,6 +97,7 @@ impl Config {
             database: DatabaseSection::read(env),
             redis: RedisSection::read(env),
             crm_core_url: env.url_or("CRM_CORE_URL", &["http"], "http://127.0.0.1:4010"),
+            tenant_resolver_url: env.url_or("TENANT_RESOLVER_URL", &["http"], "http://127.0.0.1:4011"),
             mail: MailSection::read(env),
             frontend_url: env.url_or("FRONTEND_URL", &["http", "https"], "http://localhost:4000"),
             allowed_origins: origins(env),

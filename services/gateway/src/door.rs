@@ -54,6 +54,8 @@ fn sets_up_totp(method: &Method, path: &str) -> bool {
 fn passes_readonly(method: &Method, path: &str) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
         || matches!(path, "/api/auth/login" | "/api/auth/refresh" | "/api/auth/logout")
+        // It looks and writes nothing.
+        || path == "/api/system/diagnostics"
 }
 
 /// The middleware. Refusals are responses, not errors, so that the CORS headers outside reach them.
@@ -162,6 +164,7 @@ mod tests {
     fn reads_and_signing_in_pass_the_readonly_guard() {
         assert!(passes_readonly(&Method::GET, "/api/contacts"));
         assert!(passes_readonly(&Method::POST, "/api/auth/login"));
+        assert!(passes_readonly(&Method::POST, "/api/system/diagnostics"));
         assert!(!passes_readonly(&Method::POST, "/api/contacts"));
         assert!(!passes_readonly(&Method::DELETE, "/api/auth/sessions"));
     }

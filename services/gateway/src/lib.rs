@@ -11,6 +11,7 @@ pub mod config;
 pub mod door;
 pub mod headers;
 pub mod limits;
+pub mod live;
 pub mod mail_sender;
 pub mod proxy;
 pub mod rotate_keys;
@@ -29,9 +30,10 @@ use actix_web::{
     middleware::from_fn,
     web::Data,
 };
-use aisha_http::{RequestLog, Running, ServeOptions, serve};
+use aisha_config::ExposeSecret as _;
+use aisha_db::notify::announce;
+use aisha_http::{Background, RequestLog, Running, ServeOptions, denied, serve};
 use config::Config;
-use mail_sender::MailSender;
 use state::{Shared, Worker};
 use std::{
     net::{SocketAddr, TcpListener},
@@ -56,8 +58,11 @@ pub fn app(
     // The last one is the outermost.
     App::new()
         .configure(routes::configure(&worker))
+        .app_data(shared.denials.clone())
+        .app_data(Data::new(worker.db.clone()))
         .app_data(Data::new(worker))
         .wrap(from_fn(door::door))
+        .wrap(from_fn(denied))
         .wrap(cors(&shared.config))
         .wrap(RequestLog::new("gateway"))
 }
@@ -84,7 +89,9 @@ fn cors(config: &Config) -> Cors {
 #[derive(Debug)]
 pub struct Gateway {
     http: Running,
-    mail: MailSender,
+    mail: Background,
+    streams: Background,
+    announcer: tokio::task::JoinHandle<()>,
 }
 
 impl Gateway {
@@ -106,7 +113,9 @@ impl Gateway {
     /// When serving or sending e-mails ended otherwise.
     pub async fn wait(self) -> std::io::Result<()> {
         let served = self.http.wait().await;
-        self.mail.stop().await.and(served)
+        self.announcer.abort();
+        let streamed = self.streams.stop().await;
+        self.mail.stop().await.and(streamed).and(served)
     }
 
     /// Takes nothing new, finishes what is in hand, and returns.
@@ -115,7 +124,9 @@ impl Gateway {
     /// As [`Gateway::wait`].
     pub async fn stop(self) -> std::io::Result<()> {
         let served = self.http.stop().await;
-        self.mail.stop().await.and(served)
+        self.announcer.abort();
+        let streamed = self.streams.stop().await;
+        self.mail.stop().await.and(streamed).and(served)
     }
 }
 
@@ -128,6 +139,10 @@ pub fn run(config: Config, listener: TcpListener, options: &ServeOptions) -> any
     let shared = Shared::new(config)?;
     // Finds out here, where it can be said, what would fail on every worker.
     Worker::new(&shared)?;
-    let mail = MailSender::start(&shared)?;
-    Ok(Gateway { http: serve(listener, options, move || app(&shared))?, mail })
+    let mail = mail_sender::start(&shared)?;
+    let direct_url = shared.config.database.direct().clone();
+    let direct = direct_url.expose_secret().to_owned();
+    let streams = live::start(Arc::clone(&shared.live), &shared.db_config(), direct)?;
+    let announcer = tokio::spawn(async move { announce(direct_url.expose_secret()).await });
+    Ok(Gateway { http: serve(listener, options, move || app(&shared))?, mail, streams, announcer })
 }

@@ -7,17 +7,15 @@
 use crate::state::Shared;
 use aisha_clients::mail::{Mail, MailError, Mailer, SEND_TIMEOUT};
 use aisha_db::{Db, DbConfig};
+use aisha_http::Background;
 use aisha_identity::mail_queue::{self, Claimed, LEASE, Outcome};
 use anyhow::Context as _;
 use futures_util::future::join_all;
 use std::{
-    io,
     sync::Arc,
-    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 use tokio::{
-    runtime::Builder,
     sync::watch,
     time::{sleep, timeout},
 };
@@ -29,44 +27,18 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Between two rounds of housekeeping.
 const TIDY_EVERY: Duration = Duration::from_secs(3600);
 
-/// A sender at work.
-#[derive(Debug)]
-pub struct MailSender {
-    stop: watch::Sender<bool>,
-    thread: JoinHandle<()>,
-}
-
-impl MailSender {
-    /// Starts sending on a thread of its own: connections to the database belong to one thread.
-    ///
-    /// # Errors
-    /// When a setting cannot be used or there is no thread.
-    pub fn start(shared: &Arc<Shared>) -> anyhow::Result<Self> {
-        let mailer = Mailer::new(&shared.config.mail).context("SMTP_FROM")?;
-        let config = DbConfig { pool_size: 2, application_name: "gateway mail".into(), ..shared.db_config() };
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = watch::channel(false);
-        let shared = Arc::clone(shared);
-        let db = {
-            // The pool starts its own tasks.
-            let _inside = runtime.enter();
-            Db::new(&config)?
-        };
-        let work = move || runtime.block_on(Sender { db, mailer, shared }.run(stopped));
-        let thread = thread::Builder::new().name("mail".into()).spawn(work)?;
-        Ok(Self { stop, thread })
-    }
-
-    /// Claims nothing more and returns when what is being sent has been.
-    ///
-    /// # Errors
-    /// When the thread has panicked.
-    pub async fn stop(self) -> io::Result<()> {
-        self.stop.send_replace(true);
-        let thread = self.thread;
-        let joined = tokio::task::spawn_blocking(move || thread.join()).await.map_err(io::Error::other)?;
-        joined.map_err(|_| io::Error::other("the sender of e-mails panicked"))
-    }
+/// Starts sending.
+///
+/// # Errors
+/// When a setting cannot be used or there is no thread.
+pub fn start(shared: &Arc<Shared>) -> anyhow::Result<Background> {
+    let mailer = Mailer::new(&shared.config.mail).context("SMTP_FROM")?;
+    let config = DbConfig { pool_size: 2, application_name: "gateway mail".into(), ..shared.db_config() };
+    let shared = Arc::clone(shared);
+    Background::start("mail", |stopped| {
+        let db = Db::new(&config)?;
+        Ok(move || Sender { db, mailer, shared }.run(stopped))
+    })
 }
 
 struct Sender {
@@ -93,8 +65,7 @@ impl Sender {
             tokio::select! {
                 () = sleep(pause.min(LONGEST_PAUSE)) => {}
                 () = self.shared.mail_queued.notified() => {}
-                // Without its owner, which was dropped, there is nobody to say when to stop.
-                _ = stopped.changed(), if stopped.has_changed().is_ok() => {}
+                _ = stopped.changed() => {}
             }
         }
     }

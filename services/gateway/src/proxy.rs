@@ -58,6 +58,7 @@ impl Proxy {
     pub fn new(config: &Config) -> anyhow::Result<Self> {
         let authority = |upstream: &Upstream| match upstream {
             Upstream::CrmCore => authority(&config.crm_core_url),
+            Upstream::TenantResolver => authority(&config.tenant_resolver_url),
         };
         let authorities: Vec<Authority> = Upstream::ALL.iter().map(authority).collect::<Result<_, _>>()?;
         // Without this a small body waits for the acknowledgement of its head.

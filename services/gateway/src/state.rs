@@ -1,10 +1,11 @@
 //! What handlers share: settings and keys in the whole process, connections on each worker.
 
-use crate::{auth::Authenticator, config::Config, limits::Limits, proxy::Proxy};
+use crate::{auth::Authenticator, config::Config, limits::Limits, live::Live, proxy::Proxy, upstream::Upstream};
+use actix_web::web::Data;
 use aisha_cache::Cache;
 use aisha_config::ExposeSecret as _;
 use aisha_db::{Db, DbConfig, RequestContext};
-use aisha_http::{RequestFacts, health::Check};
+use aisha_http::{Denials, RequestFacts, health::Check};
 use aisha_identity::Credentials;
 use aisha_kernel::Error;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ pub struct Shared {
     pub credentials: Credentials,
     /// Wakes the sender of e-mails: one was queued.
     pub mail_queued: Notify,
+    /// The event streams.
+    pub live: Arc<Live>,
+    /// Which refusals are written to the audit log.
+    pub denials: Data<Denials>,
 }
 
 impl Shared {
@@ -31,7 +36,14 @@ impl Shared {
     pub fn new(config: Config) -> anyhow::Result<Arc<Self>> {
         let (access, internal) = config.open_keys()?;
         let (credentials, auth) = (config.credentials()?, Authenticator::new(access, internal));
-        Ok(Arc::new(Self { config, auth, credentials, mail_queued: Notify::new() }))
+        Ok(Arc::new(Self {
+            config,
+            auth,
+            credentials,
+            mail_queued: Notify::new(),
+            live: Arc::default(),
+            denials: Data::new(Denials::default()),
+        }))
     }
 
     /// How to reach the database.
@@ -75,11 +87,11 @@ impl Worker {
         })
     }
 
-    /// What the gateway depends on. Only the database is required: without Redis and crm-core it still answers.
+    /// What the gateway depends on. Only the database is required: without Redis and the services it still answers.
     #[must_use]
     pub fn checks(&self) -> Vec<Check> {
-        let (db, cache, proxy) = (self.db.clone(), self.cache.clone(), self.proxy.clone());
-        vec![
+        let (db, cache) = (self.db.clone(), self.cache.clone());
+        let mut checks = vec![
             Check::required("database", move || {
                 let db = db.clone();
                 async move { db.ping().await.map_err(|_| "not reachable") }
@@ -88,11 +100,15 @@ impl Worker {
                 let cache = cache.clone();
                 async move { cache.ping().await.map_err(|_| "not reachable") }
             }),
-            Check::optional("crm-core", move || {
+        ];
+        checks.extend(Upstream::ALL.map(|upstream| {
+            let proxy = self.proxy.clone();
+            Check::optional(upstream.name(), move || {
                 let proxy = proxy.clone();
-                async move { proxy.ping(crate::upstream::Upstream::CrmCore).await.map_err(|_| "not reachable") }
-            }),
-        ]
+                async move { proxy.ping(upstream).await.map_err(|_| "not reachable") }
+            })
+        }));
+        checks
     }
 }
 

@@ -5,20 +5,23 @@
 pub enum Upstream {
     /// Records, tenants, settings, imports: everything under `/api` that nobody else has.
     CrmCore,
+    /// From slugs and UUIDs to tenants.
+    TenantResolver,
 }
 
 /// The first segment after `/api/` and whose it is. What is not listed is crm-core's.
-const PREFIXES: &[(&str, Upstream)] = &[];
+const PREFIXES: &[(&str, Upstream)] = &[("tenantresolve", Upstream::TenantResolver)];
 
 impl Upstream {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 1] = [Self::CrmCore];
+    pub const ALL: [Self; 2] = [Self::CrmCore, Self::TenantResolver];
 
     /// Its name, which is also the audience of its tokens.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::CrmCore => "crm-core",
+            Self::TenantResolver => "tenant-resolver",
         }
     }
 
@@ -27,5 +30,24 @@ impl Upstream {
     pub fn of(path: &str) -> Self {
         let segment = path.strip_prefix("/api/").and_then(|rest| rest.split('/').next()).unwrap_or_default();
         PREFIXES.iter().find(|(prefix, _)| *prefix == segment).map_or(Self::CrmCore, |(_, upstream)| *upstream)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_whole_segment() {
+        for path in ["/api/tenantresolve", "/api/tenantresolve/acme", "/api/tenantresolve/a/b"] {
+            assert_eq!(Upstream::of(path), Upstream::TenantResolver, "{path}");
+        }
+        for path in ["/api/tenants", "/api/tenantresolver", "/api/tenantresolve-x/y", "/api", "/api/"] {
+            assert_eq!(Upstream::of(path), Upstream::CrmCore, "{path}");
+        }
+        // Proxies keep their addresses by this number.
+        for (number, upstream) in Upstream::ALL.iter().enumerate() {
+            assert_eq!(*upstream as usize, number);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! The API document of the whole platform, and the page that shows it. Nothing is loaded from elsewhere.
 
-use super::{api_keys, auth, invitations, reset, sessions, status, totp, users, users_files, users_own};
+use super::{api_keys, auth, events, invitations, reset, sessions, status, totp, users, users_files, users_own};
 use actix_web::{
     HttpResponse,
     http::header,
@@ -17,7 +17,8 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use uuid::Uuid;
 
 /// The documents of the services behind the gateway, as they are checked in.
-const SERVICES: &[&str] = &[include_str!("../../../../openapi/crm-core.json")];
+const SERVICES: &[&str] =
+    &[include_str!("../../../../openapi/crm-core.json"), include_str!("../../../../openapi/tenant-resolver.json")];
 
 /// The envelope of success.
 #[derive(Serialize, ToSchema)]
@@ -191,6 +192,7 @@ pub struct ApiKeyBody {
         users_own::read, users_own::update, users_own::patch, users_own::heartbeat, users_own::presence,
         users_files::import, users_files::export, users_files::sync,
         api_keys::list, api_keys::create, api_keys::delete,
+        events::stream,
         status::read,
     ),
     security(("bearerAuth" = []), ("apiKeyAuth" = [])),
@@ -200,6 +202,7 @@ pub struct ApiKeyBody {
         (name = "invitations", description = "Links by which new users choose a password"),
         (name = "users", description = "User accounts"),
         (name = "apikeys", description = "API keys"),
+        (name = "events", description = "What happens, as it happens"),
         (name = "system", description = "The state of the platform"),
     )
 )]
@@ -314,7 +317,7 @@ mod tests {
                 assert!(operation["responses"]["429"].is_object(), "{method} {path} says nothing about limits");
             }
         }
-        assert_eq!(ids.len(), 43);
+        assert_eq!(ids.len(), 44);
     }
 
     #[test]

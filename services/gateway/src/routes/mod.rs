@@ -3,6 +3,7 @@
 pub mod api_keys;
 pub mod auth;
 pub mod docs;
+pub mod events;
 pub mod invitations;
 pub mod query;
 pub mod reset;
@@ -32,6 +33,7 @@ pub fn configure(worker: &Worker) -> impl FnOnce(&mut ServiceConfig) + use<> {
         invitations::configure(cfg);
         users::configure(cfg);
         api_keys::configure(cfg);
+        events::configure(cfg);
         cfg.service(status);
         docs::configure(cfg);
         // Last: what is left of /api.

@@ -20,6 +20,8 @@ pub struct Status {
     redis: &'static str,
     /// The service with the records.
     crm_core: &'static str,
+    /// The service that finds tenants.
+    tenant_resolver: &'static str,
 }
 
 /// The route, with the checks it runs.
@@ -37,5 +39,11 @@ pub fn route(checks: Vec<Check>) -> Resource {
 async fn read(checks: &[Check]) -> HttpResponse {
     let readiness = Readiness::of(checks).await;
     let part = |name: &str| if readiness.checks.get(name).is_some_and(|s| s == "ok") { "ok" } else { "unavailable" };
-    ok(Status { backend: "ok", database: part("database"), redis: part("redis"), crm_core: part("crm-core") })
+    ok(Status {
+        backend: "ok",
+        database: part("database"),
+        redis: part("redis"),
+        crm_core: part("crm-core"),
+        tenant_resolver: part("tenant-resolver"),
+    })
 }

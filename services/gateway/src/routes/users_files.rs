@@ -11,7 +11,7 @@ use crate::{
 };
 use actix_multipart::Multipart;
 use actix_web::{
-    HttpRequest, HttpResponse,
+    HttpRequest,
     http::header::{self, HeaderMap},
     web::{self, Data, Payload, Query, ServiceConfig},
 };
@@ -20,13 +20,13 @@ use aisha_csv::CsvFile;
 use aisha_http::{
     ApiResult,
     body::Json,
+    csv_download,
     form::{broken, flag, text, to_disk, truth},
     ok,
 };
 use aisha_identity::user::{self, DirectorySync, Imported, OnDuplicate, Synced, UserExport, UserImport};
 use aisha_kernel::{Error, ErrorCode, TenantId};
-use bytes::Bytes;
-use futures_util::{StreamExt as _, stream};
+use futures_util::StreamExt as _;
 use serde::Deserialize;
 use serde_json::Value;
 use tempfile::NamedTempFile;
@@ -179,18 +179,8 @@ pub async fn import(
 pub async fn export(request: HttpRequest, worker: Data<Worker>, caller: Caller, query: Query<ListQuery>) -> ApiResult {
     let query = query.into_inner().read()?;
     let cx = request_context(&request)?;
-    let mut export = user::export_users(&worker.db, caller.identity(), query, &cx).await?;
-    // The first page is read before the answer starts, so that a dead database is a 503 and not half a file.
-    let first = export.next_page().await?.unwrap_or_default();
-    let rest = stream::try_unfold(export, |mut export: UserExport| async move {
-        let page = export.next_page().await?;
-        Ok::<_, Error>(page.map(|text| (Bytes::from(text), export)))
-    });
-    let start = stream::once(async move { Ok::<_, Error>(Bytes::from(first)) });
-    Ok(HttpResponse::Ok()
-        .content_type("text/csv; charset=utf-8")
-        .insert_header((header::CONTENT_DISPOSITION, "attachment; filename=\"users.csv\""))
-        .streaming(Box::pin(start.chain(rest))))
+    let export = user::export_users(&worker.db, caller.identity(), query, &cx).await?;
+    Ok(csv_download("users", export, UserExport::next_page).await?)
 }
 
 /// Brings the users of a tenant in line with the list of an external directory: up to 5,000 entries, or one user as the
