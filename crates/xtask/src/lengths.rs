@@ -174,7 +174,7 @@ fn too_long(path: &str, lines: usize) -> Option<Finding> {
 
 /// Tests and measurements may do to the database what the product may not.
 fn is_test(path: &str) -> bool {
-    let folder = |name: &str| ["tests", "bench", "benches", "testkit"].contains(&name);
+    let folder = |name: &str| ["tests", "bench", "benches", "chaos", "testkit"].contains(&name);
     path.split('/').any(folder) || path.ends_with("/tests.rs") || path.ends_with("_tests.rs")
 }
 

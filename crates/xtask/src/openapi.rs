@@ -17,6 +17,8 @@ const SERVICES: &[Service] = &[
     ("gateway", aisha_gateway::openapi_json),
     #[cfg(feature = "openapi")]
     ("crm-core", aisha_crm_core::openapi_json),
+    #[cfg(feature = "openapi")]
+    ("tenant-resolver", aisha_tenant_resolver::openapi_json),
 ];
 
 /// Writes or checks the document of every service.

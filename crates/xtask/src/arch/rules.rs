@@ -7,10 +7,11 @@ use super::Package;
 pub const FILE: &str = "crates/xtask/src/arch/rules.rs";
 
 /// Domains know each other only through a service or an event, and neither HTTP nor the broker nor Redis.
-const DOMAINS: &[&str] = &["aisha-crm", "aisha-identity", "aisha-tenancy"];
+const DOMAINS: &[&str] =
+    &["aisha-audit", "aisha-crm", "aisha-identity", "aisha-operations", "aisha-tenancy", "aisha-webhooks"];
 
 /// Never part of what runs.
-pub const TOOLS: &[&str] = &["aisha-bench", "aisha-testkit", "xtask"];
+pub const TOOLS: &[&str] = &["aisha-bench", "aisha-chaos", "aisha-testkit", "xtask"];
 
 /// Each crate and the crates of the workspace that it may depend on.
 pub const ARROWS: &[(Source, Targets)] = &[
@@ -19,6 +20,11 @@ pub const ARROWS: &[(Source, Targets)] = &[
     // Take their settings as the sections that `config` reads.
     (Source::Crates(&["aisha-clients", "aisha-telemetry"]), Targets::Only(&["aisha-config", "aisha-kernel"])),
     (Source::Crates(&["aisha-cache", "aisha-db"]), Targets::Only(&["aisha-auth", "aisha-kernel"])),
+    // Stores what telemetry collects.
+    (
+        Source::Crates(&["aisha-operations"]),
+        Targets::Only(&["aisha-auth", "aisha-csv", "aisha-db", "aisha-kernel", "aisha-telemetry"]),
+    ),
     (Source::Crates(DOMAINS), Targets::Only(&["aisha-auth", "aisha-csv", "aisha-db", "aisha-kernel"])),
     (
         Source::Crates(&["aisha-bus", "aisha-http"]),
@@ -42,7 +48,7 @@ pub const EXTERNAL: &[External] = &[
     },
     External {
         libraries: &["bb8", "tokio-postgres"],
-        who: Who::AllBut(&["aisha-db", "aisha-testkit", "xtask"]),
+        who: Who::AllBut(&["aisha-chaos", "aisha-db", "aisha-testkit", "xtask"]),
         reason: "connections are made in aisha-db only",
     },
     External {

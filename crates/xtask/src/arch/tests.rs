@@ -5,7 +5,7 @@ use super::*;
 fn package(name: &str, dependencies: &[&str]) -> Package {
     Package {
         name: name.to_owned(),
-        is_service: ["aisha-gateway", "aisha-crm-core"].contains(&name),
+        is_service: ["aisha-gateway", "aisha-crm-core", "aisha-tenant-resolver"].contains(&name),
         dependencies: dependencies.iter().map(|&d| d.to_owned()).collect(),
         inherits_lints: true,
     }
@@ -32,13 +32,18 @@ fn sound() -> Vec<Package> {
         package("aisha-crm", &["aisha-kernel", "aisha-auth", "aisha-csv", "aisha-db", "diesel"]),
         package("aisha-identity", &["aisha-kernel", "aisha-auth", "aisha-csv", "aisha-db", "diesel"]),
         package("aisha-tenancy", &["aisha-kernel", "aisha-auth", "aisha-db", "diesel", "diesel-async"]),
+        package("aisha-audit", &["aisha-kernel", "aisha-auth", "aisha-csv", "aisha-db"]),
+        package("aisha-operations", &["aisha-kernel", "aisha-auth", "aisha-csv", "aisha-db", "aisha-telemetry"]),
+        package("aisha-webhooks", &["aisha-kernel", "aisha-auth", "aisha-db"]),
         package("aisha-http", &[&glue[..], &["actix-web"]].concat()),
         package("aisha-bus", &[&glue[..], &["lapin"]].concat()),
         package("aisha-testkit", &["aisha-db", "aisha-http", "aisha-gateway", "tokio-postgres"]),
         package("aisha-bench", &["aisha-auth", "aisha-kernel"]),
+        package("aisha-chaos", &["aisha-testkit", "tokio-postgres"]),
         package("xtask", &["aisha-gateway", "aisha-crm-core", "tokio-postgres"]),
         package("aisha-gateway", &service),
         package("aisha-crm-core", &service),
+        package("aisha-tenant-resolver", &service),
     ]
 }
 
