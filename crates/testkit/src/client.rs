@@ -93,6 +93,20 @@ impl Client {
 
     /// Sends a request with any headers and body.
     pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<Vec<u8>>) -> Reply {
+        self.try_send(method, path, headers, body).await.unwrap_or_else(|e| panic!("{path}: {e}"))
+    }
+
+    /// The same where the other side may be away: no whole answer is no failed test then.
+    ///
+    /// # Errors
+    /// Why there was none.
+    pub async fn try_send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Reply, String> {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some((name, value)) = &self.credential {
@@ -105,10 +119,10 @@ impl Client {
             Some(body) => request.send_body(body).await,
             None => request.send().await,
         };
-        let mut response = sent.unwrap_or_else(|e| panic!("{path}: {e}"));
-        let bytes = response.body().limit(256 * 1024 * 1024).await.unwrap();
+        let mut response = sent.map_err(|e| e.to_string())?;
+        let bytes = response.body().limit(256 * 1024 * 1024).await.map_err(|e| e.to_string())?;
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Reply { status: response.status(), headers: response.headers().clone(), text }
+        Ok(Reply { status: response.status(), headers: response.headers().clone(), text })
     }
 
     /// GET.

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, path::PathBuf, sync::LazyLock};
 use tokio_postgres::{Client, NoTls};
 
-/// Addresses of the test stack: `.local/test/env`, overridden by the process environment.
+/// Addresses of the test stack, from `.local/test/env`.
 static ENV: LazyLock<HashMap<String, String>> = LazyLock::new(|| {
     let path = root().join(".local/test/env");
     let text = std::fs::read_to_string(&path)

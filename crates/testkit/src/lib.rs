@@ -10,10 +10,15 @@ pub mod client;
 pub mod database;
 pub mod fixture;
 pub mod mail;
+pub mod own;
+pub mod receiver;
 pub mod stack;
+pub mod stream;
 pub mod switch;
 
 pub use client::{Client, Reply};
 pub use fixture::{Person, TestTenant};
 pub use mail::{MailFolder, MailServer};
-pub use stack::{CREDENTIALS_KEY, Stack};
+pub use own::Own;
+pub use receiver::{Arrived, Receiver};
+pub use stack::{CREDENTIALS_KEY, Resolver, Stack};

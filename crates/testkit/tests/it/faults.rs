@@ -119,6 +119,11 @@ fn a_service_without_its_settings_lists_all_that_is_missing() {
     for name in ["INTERNAL_PUBLIC_KEYS", "CREDENTIALS_KEY", "DATABASE_URL", "AMQP_URL"] {
         assert!(text.contains(name), "{name} in {text}");
     }
+    let nothing = Env::from_map(Vec::<(String, String)>::new());
+    let text = aisha_tenant_resolver::Config::read(&nothing).unwrap_err().to_string();
+    for name in ["INTERNAL_PUBLIC_KEYS", "DATABASE_URL", "AMQP_URL"] {
+        assert!(text.contains(name), "{name} in {text}");
+    }
     let defaults = Env::from_map([("JWT_SECRET", "your-secure-random-string-here-your-secure-random-string-here")]);
     let text = aisha_gateway::config::Config::read(&defaults).unwrap_err().to_string();
     assert!(text.contains("JWT_SECRET") && !text.contains("your-secure"), "{text}");

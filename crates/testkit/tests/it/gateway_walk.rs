@@ -33,7 +33,9 @@ async fn nobody_gets_in_without_a_credential() {
     let mut public = Vec::new();
     for (method, path, open) in operations(&stack).await {
         let id = aisha_kernel::new_id().to_string();
-        let path = path.replace("{id}", &id).replace("{name}", "somebody").replace("{key}", "some.key");
+        let path =
+            path.replace("{name}", "somebody").replace("{key}", "some.key").replace("{identifier}", "some-tenant");
+        let path = ["{id}", "{delivery_id}", "{replay_id}"].iter().fold(path, |p, name| p.replace(name, &id));
         if open {
             public.push(format!("{method} {path}"));
             continue;

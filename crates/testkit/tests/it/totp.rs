@@ -6,13 +6,18 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use totp_rs::{Builder, Secret, Totp};
 
-/// An authenticator app.
-struct Device(Totp);
+/// An authenticator app, and the moment from which its codes are counted: the clock may come to the next step between
+/// two requests of a test, and the server takes the codes of the steps beside its own.
+struct Device {
+    generator: Totp,
+    since: i64,
+}
 
 impl Device {
     fn new(enrolment: &Value) -> Self {
         let secret = Secret::try_from_base32(enrolment["secret"].as_str().unwrap()).unwrap();
-        let device = Self(Builder::new().with_secret(secret).build().unwrap());
+        let generator = Builder::new().with_secret(secret).build().unwrap();
+        let device = Self { generator, since: aisha_kernel::clock::now().unix_timestamp() };
         let url = enrolment["otpauth_url"].as_str().unwrap();
         assert!(url.starts_with("otpauth://totp/Aisha%20CRM:") && url.contains(&device.secret()), "{url}");
         assert!(enrolment["qr_code"].as_str().unwrap().starts_with("data:image/svg+xml;base64,"));
@@ -20,18 +25,18 @@ impl Device {
     }
 
     fn secret(&self) -> String {
-        self.0.secret().to_base32()
+        self.generator.secret().to_base32()
     }
 
-    /// The code some steps from now.
+    /// The code some steps from its beginning.
     fn code(&self, steps: i64) -> String {
-        let time = aisha_kernel::clock::now().unix_timestamp() + 30 * steps;
-        self.0.generate(u64::try_from(time).unwrap()).to_string()
+        let time = self.since + 30 * steps;
+        self.generator.generate(u64::try_from(time).unwrap()).to_string()
     }
 
-    /// A code that is not right now, nor a step before or after.
+    /// A code that is not right now, nor a step before or after, within a minute from its beginning.
     fn wrong(&self) -> String {
-        let right = [self.code(-2), self.code(-1), self.code(0), self.code(1), self.code(2)];
+        let right: Vec<String> = (-2..=4).map(|step| self.code(step)).collect();
         (0..).map(|n| format!("{n:06}")).find(|code| !right.contains(code)).unwrap()
     }
 }

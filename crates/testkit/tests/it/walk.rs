@@ -15,7 +15,10 @@ pub(super) struct Op {
 }
 
 fn url(path: &str, id: &str) -> String {
-    path.replace("{id}", id).replace("{name}", id).replace("{key}", id)
+    // What belongs to something is made with the id of that.
+    ["{id}", "{name}", "{key}", "{delivery_id}", "{replay_id}"]
+        .iter()
+        .fold(path.to_owned(), |p, name| p.replace(name, id))
 }
 
 /// The document and its operations.
@@ -32,10 +35,13 @@ impl Op {
 
     fn resource(&self) -> &str {
         match self.plural() {
+            "audit-logs" => "audit_logs",
             "customfields" => "custom_fields",
             "modulesettings" => "module_settings",
             "roles" => "permissions",
             "system-settings" => "system_settings",
+            "system-logs" => "system_logs",
+            "metrics" => "performance",
             "database" | "synchealths" | "testdata" => "data_care",
             "validation" if self.path.ends_with("/analyze-data-quality") => "data_quality",
             "validation" => "contacts",
@@ -50,6 +56,9 @@ impl Op {
             ("delete", _) | (_, "trash" | "restore" | "rollback" | "merge") => Action::Delete,
             (_, "undo") if self.plural() == "merges" => Action::Delete,
             (_, "find-duplicates") => Action::Read,
+            // Marking as read is reading.
+            (_, "read" | "read-all" | "diagnostics") => Action::Read,
+            (_, "performance") if self.plural() == "metrics" => Action::Read,
             (_, "export" | "performance") => Action::Export,
             (_, "import" | "undo") => Action::Import,
             (_, "analyze-data-quality") => Action::Read,
@@ -156,6 +165,7 @@ pub(super) fn sample_value(name: &str, schema: &Value) -> Value {
     match (name, schema["format"].as_str()) {
         ("entity", _) => json!("contact"),
         (_, Some("email")) => json!(format!("{unique}@example.test")),
+        (_, Some("uri")) => json!(format!("https://hooks.example/{unique}")),
         (_, Some("date")) => json!("2026-11-21"),
         (_, Some("date-time")) => json!("2026-11-21T09:30:00Z"),
         _ if is_type(schema, "integer") || is_type(schema, "number") => json!(1),
@@ -212,6 +222,26 @@ impl World<'_> {
                 self.stack.sql(&sql).await;
                 return id.to_string();
             }
+            "system-logs" => {
+                let id = new_id();
+                let sql = format!(
+                    "INSERT INTO system_logs (id, tenant_id, service, level, message) \
+                     VALUES ('{id}', '{}', 'walk', 'warn', 'walked')",
+                    self.tenant.id
+                );
+                self.stack.sql(&sql).await;
+                return id.to_string();
+            }
+            "notifications" => {
+                let id = new_id();
+                let sql = format!(
+                    "INSERT INTO notifications (tenant_id, id, user_id, type, title, group_key) \
+                     VALUES ('{}', '{id}', '{}', 'system', 'Walk', '{id}')",
+                    self.tenant.id, person.user_id
+                );
+                self.stack.sql(&sql).await;
+                return id.to_string();
+            }
             "merges" => {
                 let contact = || admin.post("/api/contacts", self.document.sample("contacts"));
                 let (kept, gone) = (contact().await.expect(201).id(), contact().await.expect(201).id());
@@ -226,6 +256,10 @@ impl World<'_> {
                 let known = if person.employee_id.is_nil() { &self.tenant.admin } else { person };
                 return known.user_id.to_string();
             }
+            "audit-logs" => {
+                let sql = "SELECT id::text FROM audit_log WHERE tenant_id = '{t}' ORDER BY changed_at LIMIT 1";
+                return self.stack.text(&sql.replace("{t}", &self.tenant.id.to_string())).await;
+            }
             "database" | "synchealths" => {
                 let id = new_id();
                 let sql = format!(
@@ -233,6 +267,19 @@ impl World<'_> {
                      VALUES ('{}', '{id}', 'data_integrity', 'check', 'completed', 'manual')",
                     self.tenant.id
                 );
+                self.stack.sql(&sql).await;
+                return id.to_string();
+            }
+            "webhooks" => {
+                let id = admin.post("/api/webhooks", self.document.sample(plural)).await.expect(201).id();
+                let sql = "INSERT INTO webhook_message (tenant_id, event_id, event, seq, body, happened_at) \
+                           VALUES ('{t}', '{id}', 'contact.created', 1, '{}', now()); \
+                           INSERT INTO webhook_delivery (tenant_id, id, webhook_id, event_id, event, seq, state, finished_at) \
+                           VALUES ('{t}', '{id}', '{id}', '{id}', 'contact.created', 1, 'failed', now()); \
+                           UPDATE webhook_ledger SET taken_on = 1 WHERE webhook_id = '{id}'; \
+                           INSERT INTO webhook_replay (tenant_id, id, webhook_id, window_from, window_to, states, status) \
+                           VALUES ('{t}', '{id}', '{id}', now() - interval '1 day', now(), '{failed}', 'completed')";
+                let sql = sql.replace("{t}", &self.tenant.id.to_string()).replace("{id}", &id.to_string());
                 self.stack.sql(&sql).await;
                 return id.to_string();
             }
@@ -263,6 +310,7 @@ impl World<'_> {
         Some(match (op.method.as_str(), op.path.rsplit('/').next().unwrap()) {
             ("put", "{name}") => json!({ "permissions": ["walk"] }),
             ("put", "{key}") => json!({ "value": 1 }),
+            ("put", "settings") => json!({ "system": false }),
             ("put" | "patch", _) if op.plural() == "modulesettings" => json!({ "is_enabled": true }),
             (_, "convert" | "promote") => json!({}),
             ("post", "bulk") => json!({ "create": [self.document.sample(op.plural())] }),
@@ -272,6 +320,8 @@ impl World<'_> {
             }
             ("post", "find-duplicates") => json!({ "entity_type": "contact" }),
             ("post", "fix-assignment") => json!({ "assigned_to": self.tenant.manager.employee_id }),
+            // A window that is never too long ago, and has little in it.
+            ("post", "replay") => json!({ "from": aisha_kernel::clock::now().date().to_string() }),
             ("post", "mark") => json!({ "entity": "contact", "is_test_data": false, "filter": {} }),
             ("post", "restore") if op.plural() == "database" => json!({ "batch_id": new_id() }),
             ("post", _) if op.path.contains("{id}") || self.document.new_schema(op.plural()).is_none() => {
@@ -321,7 +371,7 @@ impl World<'_> {
 
 /// How many changes of a tenant's data there have been: the database keeps a row of each.
 pub(super) async fn changes(stack: &Stack, tenant: uuid::Uuid) -> i64 {
-    stack.count(&format!("SELECT count(*) FROM audit_log WHERE tenant_id = '{tenant}' AND action <> 'export'")).await
+    stack.count(&format!("SELECT count(*) FROM audit_log WHERE tenant_id = '{tenant}' AND action NOT IN ('export', 'PERMISSION_DENIED')")).await
 }
 
 #[actix_web::test]
@@ -341,7 +391,10 @@ async fn every_operation_is_described_and_routed() {
             .filter_map(|(_, r)| r["content"].as_object()?.values().next())
             .any(|content| content["schema"].is_object());
         assert!(schema, "{name} has no answer with a schema");
-        assert!(op.scoped() || matches!(op.plural(), "tenants" | "system-settings"), "{name} takes no tenant_id");
+        assert!(
+            op.scoped() || matches!(op.plural(), "tenants" | "system-settings" | "system" | "metrics"),
+            "{name} takes no tenant_id"
+        );
         let path = op.at(&new_id().to_string());
         let reply = client.send(&op.method.to_uppercase(), &path, &[], None).await;
         assert!(reply.status != 405 && !reply.text.contains("There is no "), "{name}: {}", reply.text);
