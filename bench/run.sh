@@ -5,9 +5,10 @@
 #   QUICK=1            two minutes instead of ten; the figures are rougher
 #   TARGET=crm-core    straight to crm-core, without the gateway
 #   ONLY=search        only the paths whose name contains this
-#   BIN_DIR=…          take gateway and crm-core from there instead of building them
+#                      (resolve: the tenant resolver alone, which needs none of the data)
+#   BIN_DIR=…          take the programs from there instead of building them
 #   KEEP=1             leave the servers running at the end
-#   STACK_BASE, PORT   other ports: of Postgres (27432; the others follow), of the gateway (27401; crm-core follows)
+#   STACK_BASE, PORT   other ports: of Postgres (27432; the others follow), of the gateway (27401; the others follow)
 #   bench/run.sh wipe  delete the data
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/lib.sh"
@@ -81,14 +82,18 @@ install_wrk
 use_rust || die "no Rust $RUST_CHANNEL: run scripts/install.sh"
 say "building with the release profile"
 # In two steps, so that the services are the very ones that make up PROFILE=release builds.
-[[ ${BIN_DIR:-} ]] || cargo build --release -q --bin gateway --bin crm-core
-cargo build --release -q --bin aisha-bench
+[[ ${BIN_DIR:-} ]] || cargo build --release -q --bin gateway --bin crm-core --bin tenant-resolver
+cargo build --release -q -p aisha-bench
 scripts/stack.sh up
 [[ ${KEEP:-0} == 1 ]] || trap 'scripts/stack.sh down >/dev/null' EXIT
 tune_postgres
-load_data
-# Reports read indexes alone where vacuum has seen the pages; right after loading, other sessions may have held it back.
-admin_sql -c "VACUUM accounts, contacts, leads, opportunities, opportunity_stage_history, activities, cash_flow"
+if [[ ${ONLY:-} == resolve ]]; then
+  migrate
+else
+  load_data
+  # Reports read indexes alone where vacuum has seen the pages; right after loading, other sessions may have held it back.
+  admin_sql -c "VACUUM accounts, contacts, leads, opportunities, opportunity_stage_history, activities, cash_flow"
+fi
 options=(--target "${TARGET:-gateway}" --port "${PORT:-27401}" --only "${ONLY:-}")
 [[ ${QUICK:-0} == 1 ]] && options+=(--quick)
 "$(bin_dir)/aisha-bench" --stack-dir "$STACK_DIR" --bin-dir "$BIN" --pgbench "$(pgbench_program)" --lua bench/wrk.lua \

@@ -1,5 +1,6 @@
 -- The load on one path. The argument is a file that returns { method, headers, { path, body }, … }; the requests are
--- sent in turn. The last line of the output is RESULT and: requests, microseconds, failures, p50, p95, p99 (microseconds).
+-- sent in turn, each after a pause where there is one (pause = milliseconds). The last line of the output is RESULT and:
+-- requests, microseconds, failures, p50, p95, p99 (microseconds).
 
 local ready, turn = {}, 0
 
@@ -9,6 +10,9 @@ function init(args)
         ready[#ready + 1] = wrk.format(plan.method, request.path, plan.headers, request.body)
     end
     turn = math.random(#ready)
+    if plan.pause then
+        function delay() return plan.pause end
+    end
 end
 
 function request()

@@ -46,9 +46,11 @@ pub struct Load<'a> {
 
 /// One round of wrk.
 #[derive(Debug, Clone, Default)]
-struct HttpRound {
-    requests: f64,
-    per_second: f64,
+pub struct HttpRound {
+    /// Requests that were answered.
+    pub requests: f64,
+    /// The same per second.
+    pub per_second: f64,
     p50: f64,
     p95: f64,
     p99: f64,
@@ -84,13 +86,64 @@ impl Outcome {
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// Sends the requests of a file for some seconds.
+pub fn wrk(lua: &Path, base: &str, requests: &Path, connections: u32, seconds: u64) -> anyhow::Result<HttpRound> {
+    let output = Command::new("wrk")
+        .args([format!("-c{connections}"), format!("-d{seconds}s"), format!("-t{}", connections.min(2))])
+        .args(["--timeout", "10s", "-s"])
+        .arg(lua)
+        .arg(base)
+        .arg("--")
+        .arg(requests)
+        .output()
+        .context("wrk")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text.lines().rev().find_map(|l| l.strip_prefix("RESULT "));
+    let numbers: Vec<f64> = line.unwrap_or_default().split(' ').filter_map(|n| n.parse().ok()).collect();
+    let [requests, duration, failures, p50, p95, p99] = *numbers else {
+        bail!("wrk: {text} {}", String::from_utf8_lossy(&output.stderr));
+    };
+    if failures > 0.0 || requests < 1.0 {
+        bail!("{failures} of {requests} requests failed");
+    }
+    Ok(HttpRound { requests, per_second: requests / duration * 1e6, p50, p95, p99, cpu: Vec::new() })
+}
+
+/// The middle value.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 
+/// A text as Lua reads it.
 fn lua_text(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n"))
+}
+
+/// Writes what [`wrk`] sends: paths and bodies, sent in turn with this method and credential, each after a pause in
+/// milliseconds where there is one.
+pub fn write_requests<'r>(
+    file: &Path,
+    method: &str,
+    credential: Option<(&str, String)>,
+    pause: Option<u32>,
+    requests: impl IntoIterator<Item = (&'r str, Option<String>)>,
+) -> anyhow::Result<()> {
+    let mut plan =
+        format!("return {{ method = {}, headers = {{ [\"content-type\"] = \"application/json\"", lua_text(method));
+    if let Some((name, value)) = credential {
+        write!(plan, ", [{}] = {}", lua_text(name), lua_text(&value))?;
+    }
+    plan.push_str(" },\n");
+    if let Some(pause) = pause {
+        writeln!(plan, "pause = {pause},")?;
+    }
+    for (path, body) in requests {
+        let body = body.map_or("nil".to_owned(), |b| lua_text(&b));
+        writeln!(plan, "{{ path = {}, body = {body} }},", lua_text(path))?;
+    }
+    plan.push('}');
+    Ok(fs::write(file, plan)?)
 }
 
 impl Load<'_> {
@@ -133,17 +186,10 @@ impl Load<'_> {
     }
 
     fn requests_file(&self, probe: &Probe) -> anyhow::Result<PathBuf> {
-        let (name, value) = self.api.keys.credential(probe.person, self.api.target)?;
-        let method = lua_text(probe.method);
-        let mut plan = format!("return {{ method = {method}, headers = {{ [{}] = {}", lua_text(name), lua_text(&value));
-        plan.push_str(", [\"content-type\"] = \"application/json\" },\n");
-        for request in &probe.requests {
-            let body = request.body.as_ref().map_or("nil".to_owned(), |b| lua_text(&b.to_string()));
-            writeln!(plan, "{{ path = {}, body = {body} }},", lua_text(&request.path))?;
-        }
-        plan.push('}');
+        let credential = self.api.keys.credential(probe.person, self.api.target)?;
+        let requests = probe.requests.iter().map(|r| (r.path.as_str(), r.body.as_ref().map(ToString::to_string)));
         let file = self.stack.file("run/requests.lua");
-        fs::write(&file, plan)?;
+        write_requests(&file, probe.method, Some(credential), None, requests)?;
         Ok(file)
     }
 
@@ -153,27 +199,10 @@ impl Load<'_> {
             service.forget_log()?;
         }
         let before = self.cpu()?;
-        let output = Command::new("wrk")
-            .args([format!("-c{connections}"), format!("-d{seconds}s"), format!("-t{}", connections.min(2))])
-            .args(["--timeout", "10s", "-s"])
-            .arg(self.lua)
-            .arg(&self.api.base)
-            .arg("--")
-            .arg(requests)
-            .output()
-            .context("wrk")?;
+        let round = wrk(self.lua, &self.api.base, &requests, connections, seconds).context(probe.name)?;
         let after = self.cpu()?;
-        let text = String::from_utf8_lossy(&output.stdout);
-        let line = text.lines().rev().find_map(|l| l.strip_prefix("RESULT "));
-        let numbers: Vec<f64> = line.unwrap_or_default().split(' ').filter_map(|n| n.parse().ok()).collect();
-        let [requests, duration, failures, p50, p95, p99] = *numbers else {
-            bail!("wrk: {text} {}", String::from_utf8_lossy(&output.stderr));
-        };
-        if failures > 0.0 || requests < 1.0 {
-            bail!("{}: {failures} of {requests} requests failed", probe.name);
-        }
         let cpu = after.iter().zip(&before).map(|(a, b)| a.saturating_sub(*b) as f64).collect();
-        Ok(HttpRound { requests, per_second: requests / duration * 1e6, p50, p95, p99, cpu })
+        Ok(HttpRound { cpu, ..round })
     }
 
     /// Transactions per second, and the processor time of Postgres for each.

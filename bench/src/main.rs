@@ -2,6 +2,7 @@
 //! against the budgets. `bench/run.sh` prepares the servers and the data; `bench/README.md` tells how to read the result.
 
 mod capture;
+mod events;
 mod http;
 mod import;
 mod load;
@@ -10,6 +11,7 @@ mod probe;
 mod process;
 mod report;
 mod reports;
+mod resolve;
 mod stack;
 
 use clap::Parser;
@@ -47,7 +49,7 @@ struct Options {
     /// Fewer and shorter rounds.
     #[arg(long)]
     quick: bool,
-    /// Only the paths whose name contains this.
+    /// Only the paths whose name contains this; `reports`, `import`, `resolve` and `events` are names too.
     #[arg(long, default_value = "")]
     only: String,
 }
@@ -84,8 +86,18 @@ impl Options {
         let gateway = Launch { name: "gateway", address: gateway, settings };
         Ok(match self.target {
             Target::Gateway => vec![gateway, core],
-            Target::CrmCore => vec![core],
+            Target::CrmCore | Target::TenantResolver => vec![core],
         })
+    }
+
+    fn plan(&self) -> Plan {
+        if self.quick { Plan { rounds: 2, seconds: 1 } } else { Plan { rounds: 5, seconds: 3 } }
+    }
+
+    /// The gateway and crm-core have the first two ports.
+    fn resolve(&self, stack: &Stack, keys: &Keys, verdicts: &mut Verdicts) -> anyhow::Result<()> {
+        let bench = resolve::Bench { stack, keys, bin_dir: &self.bin_dir, lua: &self.lua, port: self.port + 2 };
+        bench.measure(self.plan(), verdicts)
     }
 
     /// Starts each service several times; the last ones stay. Returns them, outermost first, and the medians.
@@ -117,23 +129,43 @@ fn main() -> anyhow::Result<()> {
     let options = Options::parse();
     let stack = Stack::open(&options.stack_dir)?;
     let keys = Keys::generate()?;
+    if options.only == "resolve" {
+        // Alone it needs no other data than a tenant.
+        let mut verdicts = Verdicts::default();
+        options.resolve(&stack, &keys, &mut verdicts)?;
+        verdicts.print();
+        return Ok(());
+    }
     println!("==> removing what earlier runs wrote");
     stack.clean()?;
+    let base = match options.target {
+        Target::Gateway => options.port,
+        Target::CrmCore | Target::TenantResolver => options.port + 1,
+    };
+    let api = Api { base: format!("http://127.0.0.1:{base}"), target: options.target, keys };
+    let mut verdicts = if options.only == "events" { Verdicts::default() } else { requests(&options, &stack, &api)? };
+    if "events".contains(&options.only) {
+        // With services of its own, set up to deliver.
+        let measured = events::Bench { options: &options, stack: &stack, api: &api }.measure(&mut verdicts);
+        stack.clean()?;
+        measured?;
+    }
+    verdicts.print();
+    Ok(())
+}
 
-    let launches = options.launches(&stack, &keys)?;
+/// What clients ask for.
+fn requests(options: &Options, stack: &Stack, api: &Api) -> anyhow::Result<Verdicts> {
+    let launches = options.launches(stack, &api.keys)?;
     println!("==> starting the services, {STARTS} times each");
-    let (services, ready_after) = options.start(&stack, &launches)?;
+    let (services, ready_after) = options.start(stack, &launches)?;
     stack.settle()?;
     let idle = services.iter().map(Service::memory).collect::<Result<Vec<Memory>, _>>()?;
-
-    let base = launches.first().map(|l| format!("http://{}", l.address)).unwrap_or_default();
-    let api = Api { base, target: options.target, keys };
-    let outcome = measure(&options, &stack, &api, &services, (ready_after, idle));
+    let outcome = measure(options, stack, api, &services, (ready_after, idle));
     drop(services);
     println!("\n==> removing what this run wrote");
     stack.clean()?;
-    outcome?.print();
-    Ok(())
+    outcome
 }
 
 fn measure(
@@ -143,7 +175,7 @@ fn measure(
     services: &[Service],
     (ready_after, idle): (Vec<Duration>, Vec<Memory>),
 ) -> anyhow::Result<Verdicts> {
-    let plan = if options.quick { Plan { rounds: 2, seconds: 1 } } else { Plan { rounds: 5, seconds: 3 } };
+    let plan = options.plan();
     let load = Load { stack, api, services, pgbench: &options.pgbench, lua: &options.lua };
     let mut verdicts = Verdicts::default();
 
@@ -161,6 +193,7 @@ fn measure(
         let outcome = load.measure(probe, &scripts, plan, alone)?;
         report::path_line(probe.name, &outcome);
         report::path_verdict(&mut verdicts, probe.name, probe.budget, &outcome);
+        stack.settle()?;
     }
     let loaded = services.iter().map(Service::memory).collect::<Result<Vec<Memory>, _>>()?;
 
@@ -170,10 +203,15 @@ fn measure(
         let sizes = [10_000, 100_000];
         let imports = sizes.iter().map(|n| import::measure(stack, api, core, *n)).collect::<Result<Vec<_>, _>>()?;
         report::imports(&mut verdicts, &imports);
+        stack.settle()?;
     }
 
     if "reports".contains(&options.only) {
         reports::measure(stack, api, &mut verdicts)?;
+    }
+
+    if "resolve".contains(&options.only) {
+        options.resolve(stack, &api.keys, &mut verdicts)?;
     }
 
     let figures: Vec<ServiceFigures> = services

@@ -71,6 +71,9 @@ pub enum Target {
     Gateway,
     /// Straight to crm-core, with the token that the gateway would show it.
     CrmCore,
+    /// Straight to the tenant resolver, likewise.
+    #[value(skip)]
+    TenantResolver,
 }
 
 /// Keys made for this run.
@@ -103,6 +106,7 @@ impl Keys {
         let me = person.identity();
         Ok(match target {
             Target::CrmCore => ("x-internal-token", self.internal.mint(&me, "crm-core")?),
+            Target::TenantResolver => ("x-internal-token", self.internal.mint(&me, "tenant-resolver")?),
             Target::Gateway => {
                 let tenant = Some(person.tenant_id());
                 ("authorization", format!("Bearer {}", self.access.mint(me.user_id, me.sid, tenant, me.role)?))

@@ -20,8 +20,14 @@ pub struct ServiceFigures {
 pub struct Verdicts(Vec<(bool, String)>);
 
 impl Verdicts {
-    fn judge(&mut self, kept: bool, text: String) {
+    /// Holds something against a budget.
+    pub fn judge(&mut self, kept: bool, text: String) {
         self.0.push((kept, text));
+    }
+
+    /// Holds one side of a comparison against the other, in percent.
+    pub fn share(&mut self, name: &str, is: f64, least: f64, of: &str) {
+        self.judge(is >= least, format!("{name}: {is:.0} % of {of} (at least {least} %)"));
     }
 
     /// Prints all of them.

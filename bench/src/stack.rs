@@ -16,7 +16,13 @@ use url::Url;
 /// What is written during a run goes, and the tables are as the load left them.
 const CLEAN: &str = "SET session_replication_role = replica; \
      DELETE FROM contacts WHERE created_at > (SELECT at FROM bench.loaded); \
-     TRUNCATE audit_log, event_outbox, import_row, import_log, idempotency_key;";
+     TRUNCATE audit_log, audit_chain, audit_chain_state, event_outbox, import_row, import_log, idempotency_key, notifications, notification_event, \
+         webhook, webhook_message, webhook_delivery, webhook_attempt, webhook_ledger, webhook_replay; \
+     DELETE FROM event_relay_member; UPDATE event_relay SET lease_owner = NULL, lease_until = NULL;";
+
+/// Whether no event waits for a relay.
+pub const PUBLISHED: &str = "SELECT NOT EXISTS (SELECT FROM event_relay r JOIN event_outbox e ON e.shard = r.shard \
+     AND (e.transaction_id, e.seq) > (r.transaction_id, r.seq))";
 
 /// The servers of one data folder.
 pub struct Stack {
@@ -78,17 +84,19 @@ impl Stack {
         Ok(())
     }
 
-    /// Waits until the services have done what they do after a start, such as emptying the trash.
+    /// Waits until the services have done what they do after a start, such as emptying the trash, and after writes: publishing
+    /// events, sealing the audit log. It would be counted with what is measured next.
     pub fn settle(&self) -> anyhow::Result<()> {
-        const BUSY: &str = "SELECT count(*) FROM pg_stat_activity \
-             WHERE application_name IN ('crm-core', 'gateway') AND (state <> 'idle' OR state_change > now() - interval '0.5 s')";
+        const BUSY: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity \
+             WHERE application_name IN ('crm-core', 'gateway') AND (state <> 'idle' OR state_change > now() - interval '0.5 s')) \
+             OR EXISTS (SELECT FROM audit_log l, audit_sealing s WHERE l.transaction_id > s.transaction_id)";
         for _ in 0..600 {
-            if self.sql(&[BUSY])? == "0" {
+            if self.sql(&[BUSY, PUBLISHED])? == "f\nt" {
                 return Ok(());
             }
             sleep(Duration::from_millis(200));
         }
-        bail!("the services are still busy two minutes after their start");
+        bail!("the services are still busy after two minutes");
     }
 
     /// Makes Postgres write every statement into its log, or stop doing so.
