@@ -2,13 +2,15 @@
 # Installs what is missing on Debian 12, Ubuntu 24.04 or newer; does nothing when all is there.
 #
 #   scripts/install.sh           servers, compiler, Rust: what `make up` needs
-#   scripts/install.sh --tests   also the cargo tools of `make test`
+#   scripts/install.sh --tests   also the cargo tools of `make test`, and the library that receivers verify webhooks with
 set -euo pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 . "$ROOT/scripts/rust.sh"
 
 NEXTEST_VERSION=0.9.143
 DENY_VERSION=0.20.2
+STANDARDWEBHOOKS_VERSION=1.1.0
+TESTS=$([[ ${1:-} == --tests ]] && echo yes || true)
 POLICY=/usr/sbin/policy-rc.d
 
 as_root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
@@ -20,6 +22,7 @@ missing_packages() {
   [[ -x /usr/lib/rabbitmq/bin/rabbitmq-server ]] || echo rabbitmq-server
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || echo ca-certificates
   [[ -e /usr/include/stdio.h ]] || echo libc6-dev
+  [[ -z $TESTS ]] || python3 -c 'import ensurepip, venv' 2>/dev/null || echo python3-venv
   for command in redis-server curl jq gcc make pkg-config; do
     command -v "$command" >/dev/null || echo "$command"
   done
@@ -97,12 +100,22 @@ cargo_tool() {
   (cd "$ROOT" && use_rust && cargo install --locked "$1" --version "$2" "${@:3}")
 }
 
+# What PyPI has for receivers of webhooks, in an environment of its own.
+install_standardwebhooks() {
+  local python=$ROOT/.local/python
+  [[ $("$python/bin/pip" list --format=freeze 2>/dev/null) == *standardwebhooks==$STANDARDWEBHOOKS_VERSION* ]] && return
+  say "installing standardwebhooks $STANDARDWEBHOOKS_VERSION from PyPI"
+  python3 -m venv "$python"
+  "$python/bin/pip" install -q --disable-pip-version-check "standardwebhooks==$STANDARDWEBHOOKS_VERSION"
+}
+
 mapfile -t packages < <(missing_packages)
 ((${#packages[@]} == 0)) || install_packages "${packages[@]}"
 check_postgres
 install_rust
-if [[ ${1:-} == --tests ]]; then
+if [[ $TESTS ]]; then
   cargo_tool cargo-nextest "$NEXTEST_VERSION" --no-default-features
   # The features left out serve the advisory database, which the tests do not ask.
   cargo_tool cargo-deny "$DENY_VERSION" --no-default-features
+  install_standardwebhooks
 fi

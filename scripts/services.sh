@@ -13,7 +13,7 @@ set -euo pipefail
 cd "$ROOT"
 
 # In the order of starting; the gateway is the door and opens last.
-SERVICES=(crm-core gateway)
+SERVICES=(crm-core tenant-resolver gateway)
 RUN=$ROOT/.local/run
 LOG=$ROOT/.local/log
 BIN_DIR=${BIN_DIR:-$(bin_dir)}
@@ -23,6 +23,7 @@ listen_setting() {
   case $1 in
     gateway) echo GATEWAY_LISTEN 127.0.0.1:4001 ;;
     crm-core) echo CRM_CORE_LISTEN 127.0.0.1:4010 ;;
+    tenant-resolver) echo TENANT_RESOLVER_LISTEN 127.0.0.1:4011 ;;
   esac
 }
 
@@ -81,7 +82,7 @@ status() {
       state="not ready"
       if is_ready "$service"; then state=ready; fi
     fi
-    printf '%-10s %-9s http://%s\n' "$service" "$state" "$(address_of "$service")"
+    printf '%-15s %-9s http://%s\n' "$service" "$state" "$(address_of "$service")"
   done
 }
 

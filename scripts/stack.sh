@@ -2,8 +2,11 @@
 # Private Postgres, Redis and RabbitMQ on loopback, from the distribution's packages, for one data folder.
 #
 #   scripts/stack.sh up [postgres|redis|rabbitmq …]   start what is not running and wait until it answers
-#   scripts/stack.sh down | status
+#   scripts/stack.sh down [server …]                  stop them
+#   scripts/stack.sh kill [server …]                  end them as a power cut would
+#   scripts/stack.sh status
 #   scripts/stack.sh fresh                            drop and create the database
+#   scripts/stack.sh template                         copy it, so that tests can have databases of their own
 #   scripts/stack.sh wipe                             stop and delete the data
 #
 # STACK=dev (default) keeps its data under .local, STACK=test under .local/test without fsync.
@@ -83,8 +86,30 @@ up() {
 
 down() {
   local server
-  for server in "${SERVERS[@]}"; do "${server}_stop" & done
+  for server in "$@"; do "${server}_stop" & done
   wait
+}
+
+# Everything a server consists of ends at once, and nothing is told before: the children of Postgres, which have process
+# groups of their own, too.
+kill_servers() {
+  local server pid children
+  for server in "$@"; do
+    alive "$RUN/$server.pid" || continue
+    pid=$(pid_of "$RUN/$server.pid")
+    read -ra children < <(cat "/proc/$pid/task"/*/children) || true
+    kill -KILL -- "-$pid" "${children[@]}" 2>/dev/null || true
+    while alive "$RUN/$server.pid"; do sleep 0.01; done
+    rm -f "$RUN/$server.pid"
+    note "$server killed"
+  done
+}
+
+known_servers() {
+  local server
+  for server in "$@"; do
+    [[ " ${SERVERS[*]} " == *" $server "* ]] || die "there is no server called $server"
+  done
 }
 
 status() {
@@ -97,12 +122,10 @@ status() {
 
 command=${1:-}
 shift || true
+known_servers "$@"
+(($#)) || set -- "${SERVERS[@]}"
 case $command in
   up)
-    (($#)) || set -- "${SERVERS[@]}"
-    for server in "$@"; do
-      [[ " ${SERVERS[*]} " == *" $server "* ]] || die "there is no server called $server"
-    done
     prepare_folder
     up "$@"
     ;;
@@ -111,16 +134,23 @@ case $command in
     alive "$RUN/postgres.pid" || die "Postgres is not running: scripts/stack.sh up"
     postgres_recreate_database
     ;;
+  template)
+    prepare_folder
+    postgres_make_template
+    ;;
   status) status ;;
-  down | wipe)
+  down | kill | wipe)
     if [[ -d $DATA ]]; then
       lock "$STACK_DIR/.lock"
       # A clean stop takes RabbitMQ six seconds; data that is about to go does not need it.
       # shellcheck disable=SC2034
-      if [[ $command == wipe ]]; then RABBITMQ_SIGNAL=KILL; fi
-      down
+      if [[ $command == wipe ]]; then
+        RABBITMQ_SIGNAL=KILL
+        set -- "${SERVERS[@]}"
+      fi
+      if [[ $command == kill ]]; then kill_servers "$@"; else down "$@"; fi
     fi
     if [[ $command == wipe ]]; then wipe_folder; fi
     ;;
-  *) die "usage: scripts/stack.sh up [server …] | down | status | fresh | wipe" ;;
+  *) die "usage: scripts/stack.sh up | down | kill [server …] | status | fresh | template | wipe" ;;
 esac

@@ -13,4 +13,5 @@ start_test_stack() {
 fresh_database() {
   STACK="test" scripts/stack.sh fresh
   cargo run -q --bin gateway -- migrate
+  STACK="test" scripts/stack.sh template
 }

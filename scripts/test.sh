@@ -30,3 +30,4 @@ step "database schema is current" xtask schema --check
 step "API descriptions are current" cargo openapi --check
 step "documentation" documentation
 step "tests" cargo nextest run --workspace --no-tests=fail
+step "crash test" chaos/run.sh 180 20251128

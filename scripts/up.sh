@@ -39,8 +39,8 @@ start_stack() {
 build() {
   local options=()
   [[ ${PROFILE:-dev} == dev ]] || options=(--profile "$PROFILE")
-  say "building gateway and crm-core"
-  cargo build "${options[@]}" --bin gateway --bin crm-core
+  say "building the services"
+  cargo build "${options[@]}" --bin gateway --bin crm-core --bin tenant-resolver
 }
 
 prepare_database() {
