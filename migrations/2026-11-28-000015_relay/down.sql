@@ -5,5 +5,6 @@
 
 DROP INDEX event_outbox_tenant;
 CREATE INDEX event_outbox_tenant ON event_outbox (tenant_id, seq);
+ALTER TABLE event_outbox ALTER COLUMN transaction_id SET DEFAULT (pg_current_xact_id()::text::bigint);
 DROP TABLE event_relay_member;
 DROP TABLE event_relay;

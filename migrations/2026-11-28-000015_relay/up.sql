@@ -19,6 +19,9 @@
 -- Indexes Changed:
 -- - event_outbox_tenant: by transaction, which is the order in which a tenant's events can be followed
 
+-- Columns Changed:
+-- - event_outbox.transaction_id: the newest transaction when the event was written, which need not be the event's own
+
 CREATE TABLE event_relay (
     shard smallint PRIMARY KEY CHECK (shard BETWEEN 0 AND 63),
     -- the last event that was published: everything up to it in the order (transaction_id, seq) was
@@ -43,6 +46,13 @@ CREATE TABLE event_relay_member (
 SELECT secure_table('event_relay_member');
 CREATE POLICY system_rows ON event_relay_member TO aisha_system USING (true) WITH CHECK (true);
 GRANT SELECT, INSERT, UPDATE, DELETE ON event_relay_member TO aisha_system;
+
+-- A transaction gets its number with its first write, which need not be this one: of two that change a record one after the
+-- other, the later may have the lower number. So an event gets the newest number that there is when it is written. It is not
+-- lower than that of an earlier change to the record, which had to be committed first; and since the event's own transaction
+-- is not newer than it, whoever reads only what is below the oldest running transaction still misses nothing.
+ALTER TABLE event_outbox ALTER COLUMN transaction_id
+    SET DEFAULT greatest(pg_current_xact_id()::text::bigint, pg_snapshot_xmax(pg_current_snapshot())::text::bigint);
 
 DROP INDEX event_outbox_tenant;
 CREATE INDEX event_outbox_tenant ON event_outbox (tenant_id, transaction_id, seq);

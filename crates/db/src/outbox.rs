@@ -3,7 +3,8 @@
 //!
 //! A number given inside a transaction says nothing about when that transaction commits, so a reader that advances by `seq`
 //! would skip what commits late. Readers here advance by `(transaction_id, seq)` and only up to the oldest transaction that
-//! still runs: below it nothing can appear any more.
+//! still runs: below it nothing can appear any more. An event has the newest transaction number that there was when it was
+//! written, so that the events of a record have this order too, whichever of the transactions began first.
 //!
 //! Belongs here: the SQL. Does not belong here: publishing (`aisha-bus`), what a record looks like in an event
 //! ([`crate::record::event`]).
@@ -84,6 +85,11 @@ fn read_all(rows: &Rows) -> Result<Vec<OutboxRow>, Error> {
 
 /// Everything below this transaction is complete.
 const COMPLETE: &str = "pg_snapshot_xmin(pg_current_snapshot())::text::bigint";
+
+/// Keeps a look at what comes after `event_relay r` to a few partitions. Nothing is older: a transaction's events are older than
+/// what was published before it by at most the time that a transaction can take, which is far less than a day. The clock may
+/// have been ahead when `happened_at` was written.
+const RECENT: &str = "coalesce(least(r.happened_at, clock_timestamp()), '-infinity') - interval '1 day'";
 
 /// What was read last. The text form is opaque to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -185,13 +191,10 @@ pub async fn restored(tx: &mut SystemTx) -> Result<bool, Error> {
 /// # Errors
 /// 503 when the database is away.
 pub async fn next(tx: &mut SystemTx, me: Uuid, per_shard: i64) -> Result<Vec<OutboxRow>, Error> {
-    // The times keep the look to a few partitions. They bound nothing that can be missed: a transaction's events are younger
-    // than what was published before it by at most the time that a transaction can take, which is far less than a day.
     let mut sql = Sql::new(format!(
         "SELECT {COLUMNS} FROM event_relay r CROSS JOIN LATERAL (SELECT * FROM event_outbox e WHERE e.shard = r.shard \
              AND (e.transaction_id, e.seq) > (r.transaction_id, r.seq) AND e.transaction_id < {COMPLETE} \
-             AND e.created_at > coalesce(r.happened_at, '-infinity') - interval '1 day' \
-             AND e.created_at < clock_timestamp() + interval '1 day' \
+             AND e.created_at > {RECENT} AND e.created_at < clock_timestamp() + interval '1 day' \
              ORDER BY e.transaction_id, e.seq LIMIT "
     ));
     sql.bind(Bind::Int(per_shard)).push(") o WHERE r.lease_until > clock_timestamp() AND r.lease_owner = ").bind(me);
@@ -239,15 +242,15 @@ pub struct Backlog {
 /// 503 when the database is away.
 pub async fn backlog(tx: &mut SystemTx) -> Result<Backlog, Error> {
     let rows = tx
-        .rows(Sql::new(
+        .rows(Sql::new(format!(
             "WITH waiting AS MATERIALIZED (SELECT o.created_at FROM event_relay r CROSS JOIN LATERAL \
                  (SELECT e.created_at FROM event_outbox e WHERE e.shard = r.shard \
                   AND (e.transaction_id, e.seq) > (r.transaction_id, r.seq) \
-                  AND e.created_at > coalesce(r.happened_at, '-infinity') - interval '1 day' \
+                  AND e.created_at > {RECENT} \
                   ORDER BY e.transaction_id, e.seq LIMIT 10000) o LIMIT 10000) \
              SELECT (SELECT count(*) FROM waiting), (SELECT min(created_at) FROM waiting), \
-                    (SELECT count(*) FROM event_relay WHERE lease_until > clock_timestamp())",
-        ))
+                    (SELECT count(*) FROM event_relay WHERE lease_until > clock_timestamp())"
+        )))
         .await?;
     let row = rows.first().ok_or_else(|| Error::internal("no backlog"))?;
     let read = || -> Decoded<_> { Ok(Backlog { waiting: row.get(0)?, oldest: row.get(1)?, leased: row.get(2)? }) };
