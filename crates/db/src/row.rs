@@ -151,6 +151,12 @@ impl FromSql<Timestamptz, Pg> for Timestamp {
 pub struct Json(Box<RawValue>);
 
 impl Json {
+    /// An object without members.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(RawValue::from_string("{}".to_owned()).unwrap_or_else(|_| RawValue::NULL.to_owned()))
+    }
+
     /// The JSON text.
     #[must_use]
     pub fn as_str(&self) -> &str {

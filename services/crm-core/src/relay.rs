@@ -11,7 +11,7 @@
 use aisha_bus::{Bus, Envelope, Outgoing, Publisher, Queue, topology};
 use aisha_crm::event::{self, Rendered};
 use aisha_db::{
-    Db, DbConfig, SystemReason,
+    Db, DbConfig, Json, SystemReason,
     notify::listen,
     outbox::{self, LEASE, OutboxRow, SHARDS},
 };
@@ -151,19 +151,22 @@ impl Relay {
             }
             self.known = true;
         }
-        if self.renew_at <= Instant::now() {
-            let asked = Instant::now();
-            self.shards = self.db.system(&why(), async |tx| outbox::lease(tx, self.me).await).await?;
-            self.leased_until = asked + LEASE;
-            self.renew_at = asked + RENEW_EVERY;
-            metrics::gauge!("relay_shards").set(self.shards as f64);
-        }
         if self.measure_at <= Instant::now() {
             self.measure_at = Instant::now() + MEASURE_EVERY;
             let backlog = self.db.system(&why(), async |tx| outbox::backlog(tx).await).await?;
             let age = backlog.oldest.map_or(0.0, |at| (aisha_kernel::clock::now() - at.0).as_seconds_f64());
             metrics::gauge!("relay_waiting_events").set(backlog.waiting as f64);
             metrics::gauge!("relay_oldest_waiting_seconds").set(age.max(0.0));
+        }
+        if self.renew_at <= Instant::now() {
+            // Nothing, which takes a channel: shards are for those who reach the broker, and this may be the only one that
+            // does not.
+            self.publisher.publish(&[]).await?;
+            let asked = Instant::now();
+            self.shards = self.db.system(&why(), async |tx| outbox::lease(tx, self.me).await).await?;
+            self.leased_until = asked + LEASE;
+            self.renew_at = asked + RENEW_EVERY;
+            metrics::gauge!("relay_shards").set(self.shards as f64);
         }
         if self.shards == 0 {
             return Ok(0);
@@ -211,10 +214,11 @@ async fn messages(db: &Db, rows: &[OutboxRow]) -> Result<Vec<Outgoing>, Error> {
 }
 
 /// The records of these events as the API shows them, in order. One that makes no record (written by an older version, say)
-/// does not hold up the others: it goes out as it was written.
+/// does not hold up the others: it goes out as it was written. A database that can show no record at all is waited for: a
+/// migration may be missing.
 ///
 /// # Errors
-/// 503 when the database is away.
+/// 503 when the database is away, 500 when it can show no record of that type.
 pub async fn render(db: &Db, rows: &[OutboxRow]) -> Result<Vec<Rendered>, Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
@@ -230,6 +234,8 @@ pub async fn render(db: &Db, rows: &[OutboxRow]) -> Result<Vec<Rendered>, Error>
             Ok(rendered) => all.extend(rendered),
             Err(e) if e.code == ErrorCode::Unavailable => return Err(e),
             Err(e) => {
+                let blank = [OutboxRow { data: Json::empty(), previous: None, ..row.clone() }];
+                db.system(&why(), async |tx| event::render(tx, &blank).await).await?;
                 tracing::warn!(event = row.event, id = %row.id, cause = ?e.cause, "an event goes out as it was written");
                 all.push(event::as_written(row));
             }
