@@ -4,11 +4,11 @@
 //! write only leaves a mark in its process, and a connection of its own sends one NOTIFY for all that happened since the last,
 //! at most every 5 ms. Whoever listens also looks by itself now and then: a notification may get lost, an event may not.
 
-use crate::pool::ConnectError;
+use crate::pool::{ConnectError, address};
 use futures_util::future::poll_fn;
-use std::{str::FromStr as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{sync::Notify, time::sleep};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, NoTls, Socket, tls::NoTlsStream};
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Socket, tls::NoTlsStream};
 
 const CHANNEL: &str = "aisha_events";
 /// Between two notifications.
@@ -24,9 +24,7 @@ pub(crate) fn written() {
 }
 
 async fn connect(url: &str) -> Result<(Client, Connection<Socket, NoTlsStream>), ConnectError> {
-    let mut config = Config::from_str(url)?;
-    config.application_name("aisha notify").connect_timeout(Duration::from_secs(2));
-    Ok(config.connect(NoTls).await?)
+    Ok(address(url, "aisha notify")?.connect(NoTls).await?)
 }
 
 /// Announces the writes of this process for as long as it is polled. `url` must lead past a pooler.

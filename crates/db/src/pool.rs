@@ -18,6 +18,9 @@ pub struct DbConfig {
     pub application_name: String,
 }
 
+/// How long a server may stay silent to what it should acknowledge.
+const SILENCE: Duration = Duration::from_secs(10);
+
 /// What goes wrong while connecting.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
@@ -53,10 +56,26 @@ impl Connector {
     /// # Errors
     /// When the URL cannot be read.
     pub fn new(config: &DbConfig) -> Result<Self, ConnectError> {
-        let mut pg = tokio_postgres::Config::from_str(&config.url)?;
-        pg.application_name(&config.application_name).connect_timeout(Duration::from_secs(2));
-        Ok(Self { config: pg, failed: Arc::default() })
+        let config = address(&config.url, &config.application_name)?;
+        Ok(Self { config, failed: Arc::default() })
     }
+}
+
+/// How a server is reached. One whose machine has vanished says nothing at all, not even that it is gone: what it does not
+/// acknowledge in time is an error, and a connection that waits for an answer asks now and then whether it is still there.
+///
+/// # Errors
+/// When the URL cannot be read.
+pub(crate) fn address(url: &str, application_name: &str) -> Result<tokio_postgres::Config, ConnectError> {
+    let mut config = tokio_postgres::Config::from_str(url)?;
+    config
+        .application_name(application_name)
+        .connect_timeout(Duration::from_secs(2))
+        .tcp_user_timeout(SILENCE)
+        .keepalives_idle(SILENCE)
+        .keepalives_interval(Duration::from_secs(3))
+        .keepalives_retries(3);
+    Ok(config)
 }
 
 impl ManageConnection for Connector {
