@@ -12,6 +12,8 @@ use tokio::time::timeout;
 pub struct EventStream {
     body: Pin<Box<dyn Stream<Item = Result<Bytes, PayloadError>>>>,
     buffer: String,
+    /// What to go on from: the last `id`, be it of an event or alone.
+    pub place: Option<String>,
 }
 
 /// One event of a stream.
@@ -50,7 +52,7 @@ impl EventStream {
             return Ok(Err(answer.status().as_u16()));
         }
         assert_eq!(answer.headers().get("content-type").unwrap(), "text/event-stream");
-        Ok(Ok(Self { body: Box::pin(answer), buffer: String::new() }))
+        Ok(Ok(Self { body: Box::pin(answer), buffer: String::new(), place: None }))
     }
 
     /// The next event within `patience`; `None` when the stream ends or nothing comes.
@@ -58,21 +60,50 @@ impl EventStream {
         timeout(patience, self.next()).await.ok().flatten()
     }
 
-    /// Whether the stream ends within `patience`.
-    pub async fn ends_within(&mut self, patience: Duration) -> bool {
-        timeout(patience, self.next()).await.is_ok_and(|event| event.is_none())
+    /// What still comes until the stream ends; `None` when it does not end within `patience`.
+    pub async fn rest_within(&mut self, patience: Duration) -> Option<Vec<Streamed>> {
+        let mut rest = Vec::new();
+        let end = async {
+            while let Some(event) = self.next().await {
+                rest.push(event);
+            }
+        };
+        timeout(patience, end).await.ok().map(|()| rest)
+    }
+
+    /// Waits until the place to go on from is another one, without an event.
+    pub async fn place_changes_within(&mut self, patience: Duration) -> bool {
+        let before = self.place.clone();
+        let changed = async {
+            while self.place == before {
+                assert!(self.block().await?.is_none(), "an event");
+            }
+            Some(())
+        };
+        timeout(patience, changed).await.is_ok_and(|changed| changed.is_some())
     }
 
     async fn next(&mut self) -> Option<Streamed> {
         loop {
-            while let Some((block, rest)) = self.buffer.split_once("\n\n") {
+            if let Some(event) = self.block().await? {
+                return Some(event);
+            }
+        }
+    }
+
+    /// The next block, and the event in it if there is one; `None` when the stream ends.
+    async fn block(&mut self) -> Option<Option<Streamed>> {
+        loop {
+            if let Some((block, rest)) = self.buffer.split_once("\n\n") {
                 let (block, rest) = (block.to_owned(), rest.to_owned());
                 self.buffer = rest;
                 let field = |name: &str| block.lines().find_map(|l| l.strip_prefix(name)).map(str::to_owned);
-                if let Some(event) = field("event: ") {
+                let id = field("id: ");
+                self.place = id.clone().or(self.place.take());
+                return Some(field("event: ").map(|event| {
                     let data = serde_json::from_str(&field("data: ").unwrap()).unwrap();
-                    return Some(Streamed { id: field("id: ").unwrap_or_default(), event, data });
-                }
+                    Streamed { id: id.unwrap_or_default(), event, data }
+                }));
             }
             let chunk = self.body.next().await?.ok()?;
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());

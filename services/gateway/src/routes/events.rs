@@ -58,7 +58,7 @@ struct Shown<'a> {
     previous: Option<&'a RawValue>,
 }
 
-/// Where a stream stands: a place in the order of commits, and when that was.
+/// Where a stream stands: a place in the order of commits, and when nothing was missing up to there.
 #[derive(Debug, Clone, Copy)]
 struct Mark {
     position: Position,
@@ -74,6 +74,10 @@ impl Mark {
 
     fn of(row: &OutboxRow) -> Self {
         Self { position: row.position(), seconds: row.created_at.unix_timestamp() }
+    }
+
+    fn now(position: Position) -> Self {
+        Self { position, seconds: clock::now().unix_timestamp() }
     }
 
     fn is_kept(self) -> bool {
@@ -106,6 +110,9 @@ impl Asked {
                     if asked.names.len() > MOST_NAMES {
                         return Err(Error::parameter("events", format!("may have at most {MOST_NAMES} names")));
                     }
+                    if let Some(wrong) = asked.names.iter().find(|name| !may_happen(name)) {
+                        return Err(Error::parameter("events", format!("there are no events {wrong}")));
+                    }
                 }
                 // For clients that cannot set the header.
                 "last_event_id" => asked.after = Some(Mark::parse(&text)?),
@@ -134,8 +141,8 @@ impl Asked {
         ("events" = Option<String>, Query, description = "Only these, comma-separated: `contact.created,lead.*`"),
         ("last_event_id" = Option<String>, Query, description = "The same as the header, for clients that cannot set one"),
         ("Last-Event-ID" = Option<String>, Header, description = "The `id` of the last event that was seen: the stream goes on after it")),
-    responses((status = 200, description = "Server-Sent Events: `id` to go on from, `event` the name, `data` the event as \
-            webhooks get it. `reset` instead of an event says that too much time has passed to go on: read everything anew",
+    responses((status = 200, description = "Server-Sent Events: `id` to go on from (also alone, at the beginning and every 15 \
+            quiet seconds), `event` the name, `data` the event as webhooks get it. `reset` instead of an event says that too much time has passed to go on: read everything anew",
             body = String, content_type = "text/event-stream"),
         (status = 400, description = "A parameter or Last-Event-ID cannot be used", body = ErrorBody),
         (status = 401, description = "No valid credential", body = ErrorBody),
@@ -150,22 +157,24 @@ pub async fn stream(request: HttpRequest, worker: Data<Worker>, caller: Caller) 
     })?;
     let end = worker.db.system(&why(&me), async |tx| outbox::end(tx).await).await?;
     let mut first = String::from("retry: 3000\n\n");
-    let position = match asked.after {
+    let mark = match asked.after {
         // One that lies ahead is of a database before it was restored.
-        Some(mark) if mark.is_kept() && mark.position.transaction_id <= end.transaction_id => mark.position,
+        Some(mark) if mark.is_kept() && mark.position.transaction_id <= end.transaction_id => mark,
         lost => {
             if lost.is_some() {
                 first.push_str("event: reset\ndata: {}\n\n");
             }
-            end
+            Mark::now(end)
         }
     };
+    // A stream that is cut off before its first event has a place to go on from as well.
+    write!(first, "id: {mark}\n\n").map_err(Error::internal)?;
     let following = Following {
         worker: worker.clone(),
         headers: request.headers().clone(),
         asked,
         place,
-        position,
+        position: mark.position,
         stopping: stopping(),
         waiting: Some(first),
         quiet_until: Instant::now() + KEEP_ALIVE,
@@ -231,7 +240,8 @@ impl Following {
                 // Who may not come in any more does not stay in either.
                 self.principal().await.ok()?;
                 self.quiet_until = Instant::now() + KEEP_ALIVE;
-                return Some(": still here\n\n".to_owned());
+                // Up to here there was nothing to be seen: it is not to be looked through again.
+                return Some(format!(": still here\nid: {}\n\n", Mark::now(self.position)));
             }
         }
     }
@@ -268,6 +278,15 @@ impl Following {
         }
         Ok((text, more))
     }
+}
+
+/// What else than records events are about.
+const OTHERS: [&str; 5] = ["api_key", "import", "tenant", "user", "webhook"];
+
+/// Whether there are events about what this name or pattern begins with: `contacts.*` would be waited for in vain.
+fn may_happen(name: &str) -> bool {
+    let entity = name.split_once('.').map_or(name, |(entity, _)| entity);
+    name == "*" || name.contains('.') && (event::plural(entity).is_some() || OTHERS.contains(&entity))
 }
 
 /// Whether the caller may read records of this kind at all. What is no record is for those who look after accounts.
