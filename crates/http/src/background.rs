@@ -7,6 +7,19 @@ use std::{
 };
 use tokio::{runtime::Builder, sync::watch};
 
+/// A process that answers requests and has silently stopped its other work looks healthy. Everything here survives a kill, and
+/// whoever runs the process starts it again.
+struct EndWithUs(&'static str);
+
+impl Drop for EndWithUs {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            tracing::error!(work = self.0, "work in the background has panicked: the process ends");
+            std::process::abort();
+        }
+    }
+}
+
 /// Work that goes on until it is told to stop.
 #[derive(Debug)]
 pub struct Background {
@@ -43,18 +56,43 @@ impl Background {
             let _inside = runtime.enter();
             prepare(stopped)?
         };
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || runtime.block_on(work()))?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let _end = EndWithUs(name);
+            runtime.block_on(work());
+        })?;
         Ok(Self { name, stop, thread: Some(thread) })
     }
 
     /// Tells the work to stop and returns when it has.
     ///
     /// # Errors
-    /// When the thread has panicked.
+    /// When it cannot be waited for.
     pub async fn stop(mut self) -> io::Result<()> {
         self.stop.send_replace(true);
         let (name, thread) = (self.name, self.thread.take());
         let joined = tokio::task::spawn_blocking(move || thread.map_or(Ok(()), JoinHandle::join));
         joined.await.map_err(io::Error::other)?.map_err(|_| io::Error::other(format!("{name} has panicked")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Background;
+    use std::{env, process::Command, thread, time::Duration};
+
+    /// Set in the process that is to end.
+    const INNER: &str = "BACKGROUND_PANICS";
+
+    #[test]
+    fn a_panic_ends_the_process() {
+        if env::var_os(INNER).is_some() {
+            let _work = Background::start("panics", |_| Ok(|| async { panic!("on purpose") })).unwrap();
+            thread::sleep(Duration::from_secs(30));
+            return;
+        }
+        let me = ["--exact", "background::tests::a_panic_ends_the_process"];
+        let done = Command::new(env::current_exe().unwrap()).args(me).env(INNER, "1").output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(!done.status.success() && said.contains("on purpose"), "{} {said}", done.status);
     }
 }
