@@ -1,5 +1,10 @@
 //! The loop that works a durable queue off: in batches, acknowledged when they are done, kept when something we depend on
 //! is away, and split until the one message that cannot be handled stands alone.
+//!
+//! Only what is wrong with a message itself makes it a dead letter. A full disk, a server that only reads, a table that is
+//! not there yet: that happens to one message after the other, and all of them would go. A message that fails like this is
+//! set aside, unacknowledged, and tried again; the others go on meanwhile, since the fault may be one of ours that only
+//! this message meets.
 
 use crate::{
     connection::{Bus, text},
@@ -17,7 +22,10 @@ use lapin::{
     types::{AMQPValue, FieldTable},
 };
 use std::{cell::Cell, collections::VecDeque, time::Duration};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 use uuid::Uuid;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
@@ -64,9 +72,10 @@ impl Message {
 /// (those that are there, never waiting for more) and must be idempotent on the event id: a batch comes again when this
 /// process dies before the broker has heard that it is done. It is dropped midway when the connection is lost.
 ///
-/// What `handle` says decides: on `Ok` the batch is done. On 503 it is kept and tried again, however long it takes, since
-/// nothing is wrong with it. On any other error it is split in two, and a single message that fails goes to the queue's dead
-/// letters.
+/// What `handle` says decides: on `Ok` the batch is done. On 503 and 504 it is kept and tried again, however long it takes,
+/// since nothing is wrong with it. On any other error it is split in two. A single message goes to the queue's dead letters
+/// when the error is about the message (400, 404, 409, 413, 422); otherwise it is set aside and tried again, however long it
+/// takes, beside the others. As many as `prefetch` can be set aside; then nothing more arrives.
 pub async fn consume(
     bus: &Bus,
     queue: &Queue,
@@ -102,6 +111,54 @@ struct Work<'a, H> {
     handled: Cell<bool>,
 }
 
+/// Messages that wait for something that is wrong with none of them.
+#[derive(Default)]
+struct Aside {
+    messages: VecDeque<(u64, Message)>,
+    pause: Duration,
+    again_at: Option<Instant>,
+}
+
+impl Aside {
+    /// When the first of them is tried again; never, if there is none.
+    async fn due(&self) {
+        match self.again_at {
+            Some(at) if !self.messages.is_empty() => sleep_until(at).await,
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn add(&mut self, tag: u64, message: Message) {
+        if self.messages.is_empty() {
+            self.pause = FIRST_PAUSE;
+            self.again_at = Some(Instant::now() + FIRST_PAUSE);
+        }
+        self.messages.push_back((tag, message));
+    }
+
+    fn later(&mut self) {
+        self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+        self.again_at = Some(Instant::now() + self.pause);
+    }
+}
+
+/// Whether an error says something about the message, and not about the world that it arrived in.
+fn blames_the_message(e: &Error) -> bool {
+    matches!(
+        e.code,
+        ErrorCode::MalformedBody
+            | ErrorCode::InvalidParameter
+            | ErrorCode::NotFound
+            | ErrorCode::Conflict
+            | ErrorCode::PayloadTooLarge
+            | ErrorCode::ValidationFailed
+    )
+}
+
+fn cause(e: &Error) -> String {
+    e.cause.as_ref().map_or_else(|| e.to_string(), ToString::to_string)
+}
+
 impl<H: AsyncFn(&[Message]) -> Result<(), Error>> Work<'_, H> {
     /// One channel's life. What was not acknowledged when it ends comes again.
     async fn session(&self, bus: &Bus, stop: &mut watch::Receiver<bool>) -> Result<(), String> {
@@ -112,14 +169,22 @@ impl<H: AsyncFn(&[Message]) -> Result<(), Error>> Work<'_, H> {
         let consumer = channel.basic_consume(name, "".into(), options, FieldTable::default()).await.map_err(text)?;
         tracing::debug!(queue = self.queue.name, "consuming");
         let mut batches = consumer.ready_chunks(LARGEST_BATCH);
+        let mut aside = Aside::default();
         loop {
             let batch = tokio::select! {
-                batch = batches.next() => batch,
+                batch = batches.next() => Some(batch),
+                () = aside.due() => None,
                 _ = stop.changed() => break,
             };
-            let Some(batch) = batch else { return Err("the consumer was cancelled".to_owned()) };
-            let deliveries = batch.into_iter().collect::<Result<Vec<_>, _>>().map_err(text)?;
-            if !self.batch(&channel, deliveries, stop).await? {
+            let goes_on = match batch {
+                None => self.again(&channel, &mut aside, stop).await?,
+                Some(None) => return Err("the consumer was cancelled".to_owned()),
+                Some(Some(batch)) => {
+                    let deliveries = batch.into_iter().collect::<Result<Vec<_>, _>>().map_err(text)?;
+                    self.batch(&channel, deliveries, &mut aside, stop).await?
+                }
+            };
+            if !goes_on {
                 break;
             }
         }
@@ -132,6 +197,7 @@ impl<H: AsyncFn(&[Message]) -> Result<(), Error>> Work<'_, H> {
         &self,
         channel: &Channel,
         deliveries: Vec<Delivery>,
+        aside: &mut Aside,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<bool, String> {
         let mut messages = Vec::with_capacity(deliveries.len());
@@ -149,20 +215,27 @@ impl<H: AsyncFn(&[Message]) -> Result<(), Error>> Work<'_, H> {
         let mut runs = runs(messages.iter().map(|m| m.body.len()));
         while let Some((from, to)) = runs.pop_front() {
             let (Some(run), Some(tags)) = (messages.get(from..to), tags.get(from..to)) else { continue };
-            let Some(last) = tags.last() else { continue };
+            let (Some(last), Some(message)) = (tags.last(), run.last()) else { continue };
             match self.patiently(channel, run, stop).await? {
                 None => return Ok(false),
+                // Earlier tags are done or rejected by now, so that one answer serves the run.
+                Some(Ok(())) if aside.messages.is_empty() => self.done(channel, *last, true, run.len()).await?,
                 Some(Ok(())) => {
-                    // Earlier tags are done or rejected by now, so that one answer serves the run.
-                    let options = BasicAckOptions { multiple: true };
-                    channel.basic_ack(*last, options).await.map_err(text)?;
-                    self.handled.set(true);
-                    metrics::counter!("bus_messages_total", "queue" => self.queue.name, "outcome" => "handled")
-                        .increment(run.len() as u64);
+                    for tag in tags {
+                        self.done(channel, *tag, false, 1).await?;
+                    }
+                }
+                Some(Err(e)) if run.len() == 1 && blames_the_message(&e) => {
+                    self.reject(channel, *last, &cause(&e)).await?;
                 }
                 Some(Err(e)) if run.len() == 1 => {
-                    let cause = e.cause.as_ref().map_or_else(|| e.to_string(), ToString::to_string);
-                    self.reject(channel, *last, &cause).await?;
+                    if aside.messages.is_empty() {
+                        let (queue, event_id) = (self.queue.name, message.envelope.id);
+                        tracing::error!(queue, %event_id, error = %e, cause = ?e.cause, "messages are set aside and tried again");
+                    }
+                    metrics::counter!("bus_messages_total", "queue" => self.queue.name, "outcome" => "aside")
+                        .increment(1);
+                    aside.add(*last, message.clone());
                 }
                 Some(Err(_)) => {
                     let middle = from + run.len() / 2;
@@ -174,7 +247,39 @@ impl<H: AsyncFn(&[Message]) -> Result<(), Error>> Work<'_, H> {
         Ok(true)
     }
 
-    /// Calls the handler until it has something to say about the messages themselves; `None` when told to stop before.
+    /// Tries what was set aside, one after the other until one fails: that one goes behind the others, so that it does not
+    /// hold them up when they could be handled. `false` because of `stop`.
+    async fn again(
+        &self,
+        channel: &Channel,
+        aside: &mut Aside,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<bool, String> {
+        while let Some((tag, message)) = aside.messages.pop_front() {
+            match self.patiently(channel, std::slice::from_ref(&message), stop).await? {
+                None => return Ok(false),
+                Some(Ok(())) => self.done(channel, tag, false, 1).await?,
+                Some(Err(e)) if blames_the_message(&e) => self.reject(channel, tag, &cause(&e)).await?,
+                Some(Err(_)) => {
+                    aside.messages.push_back((tag, message));
+                    aside.later();
+                    return Ok(true);
+                }
+            }
+        }
+        tracing::info!(queue = self.queue.name, "what was set aside is done");
+        Ok(true)
+    }
+
+    async fn done(&self, channel: &Channel, tag: u64, multiple: bool, messages: usize) -> Result<(), String> {
+        channel.basic_ack(tag, BasicAckOptions { multiple }).await.map_err(text)?;
+        self.handled.set(true);
+        metrics::counter!("bus_messages_total", "queue" => self.queue.name, "outcome" => "handled")
+            .increment(messages as u64);
+        Ok(())
+    }
+
+    /// Calls the handler until it says something else than that what we depend on is away; `None` when told to stop before.
     async fn patiently(
         &self,
         channel: &Channel,

@@ -10,11 +10,18 @@ use lapin::{
     message::Delivery,
     options::{
         BasicAckOptions, BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
-        QueueDeclareOptions, QueuePurgeOptions,
+        QueuePurgeOptions,
     },
     types::{AMQPValue, FieldTable},
 };
 use serde::Serialize;
+use std::{future::pending, time::Duration};
+use tokio::time::timeout;
+
+/// How long the broker may take to say whether there is a queue.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After this a connection that is still there stays.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// A message that could not be handled.
 #[derive(Debug, Clone, Serialize)]
@@ -29,15 +36,10 @@ pub struct DeadLetter {
     pub body: String,
 }
 
-/// Does `work` on a channel of its own, with the queue declared.
-async fn on_channel<T>(
-    bus: &Bus,
-    queue: &Queue,
-    work: impl AsyncFnOnce(&Channel) -> Result<T, String>,
-) -> Result<T, Error> {
+/// Does `work` on a channel of its own. Declares nothing: a queue that nobody consumes, once declared, fills without end.
+async fn on_channel<T>(bus: &Bus, work: impl AsyncFnOnce(&Channel) -> Result<T, String>) -> Result<T, Error> {
     let whole = async {
         let channel = bus.channel().await?;
-        topology::declare(&channel, queue).await.map_err(text)?;
         let done = work(&channel).await?;
         channel.close(200, "done".into()).await.map_err(text)?;
         Ok(done)
@@ -45,11 +47,24 @@ async fn on_channel<T>(
     bus.while_connected(whole).await.map_err(|reason| Error::unavailable("message broker", reason))
 }
 
-/// How many wait, without a look at them.
-async fn waiting(channel: &Channel, queue: &Queue) -> Result<u32, String> {
-    let options = QueueDeclareOptions { passive: true, durable: true, ..QueueDeclareOptions::default() };
-    let dead = channel.queue_declare(queue.dead().as_str().into(), options, FieldTable::default());
-    Ok(dead.await.map_err(text)?.message_count())
+/// How many wait in the queue with this name; `None` if there is no such queue.
+async fn waiting(bus: &Bus, name: &str) -> Result<Option<u32>, Error> {
+    // The broker closes the channel over a queue that it does not know, so the question has one of its own.
+    let asking = async {
+        let channel = bus.channel().await?;
+        match topology::waiting(&channel, name).await.map_err(text)? {
+            None => Ok(None),
+            found => channel.close(200, "done".into()).await.map_err(text).map(|()| found),
+        }
+    };
+    let found = timeout(PATIENCE, asking).await.unwrap_or_else(|_| Err("no answer in time".into()));
+    let found = found.map_err(|reason| Error::unavailable("message broker", reason))?;
+    if found.is_none() {
+        // The library tells of a channel that the broker has closed as of a lost connection, and the bus makes a new one.
+        let _ = timeout(SETTLED, bus.while_connected(pending::<Result<(), String>>())).await;
+        bus.connected().await;
+    }
+    Ok(found)
 }
 
 /// How many there are.
@@ -57,7 +72,7 @@ async fn waiting(channel: &Channel, queue: &Queue) -> Result<u32, String> {
 /// # Errors
 /// 503 when the broker is away.
 pub async fn count(bus: &Bus, queue: &Queue) -> Result<u32, Error> {
-    on_channel(bus, queue, async |channel| waiting(channel, queue).await).await
+    Ok(waiting(bus, &queue.dead()).await?.unwrap_or(0))
 }
 
 /// The first `limit` of them; they stay where they are.
@@ -65,6 +80,9 @@ pub async fn count(bus: &Bus, queue: &Queue) -> Result<u32, Error> {
 /// # Errors
 /// 503 when the broker is away.
 pub async fn list(bus: &Bus, queue: &Queue, limit: usize) -> Result<Vec<DeadLetter>, Error> {
+    if waiting(bus, &queue.dead()).await?.is_none() {
+        return Ok(Vec::new());
+    }
     let looking = async |channel: &Channel| {
         let mut found = Vec::new();
         let mut last = None;
@@ -81,7 +99,7 @@ pub async fn list(bus: &Bus, queue: &Queue, limit: usize) -> Result<Vec<DeadLett
         }
         Ok(found)
     };
-    on_channel(bus, queue, looking).await
+    on_channel(bus, looking).await
 }
 
 impl DeadLetter {
@@ -108,10 +126,20 @@ impl DeadLetter {
 /// many.
 ///
 /// # Errors
-/// 503 when the broker is away; what was put back until then stays put back.
+/// 409 when there is no such queue, which is so while nobody consumes it; 503 when the broker is away; what was put back
+/// until then stays put back.
 pub async fn requeue(bus: &Bus, queue: &Queue) -> Result<u32, Error> {
+    let there = count(bus, queue).await?;
+    if there == 0 {
+        return Ok(0);
+    }
+    if waiting(bus, queue.name).await?.is_none() {
+        let name = queue.name;
+        return Err(Error::conflict(format!(
+            "There is no queue {name}: start what consumes it first (aisha.webhooks: WEBHOOKS_ENABLED). Its {there} dead letters stay."
+        )));
+    }
     let moving = async |channel: &Channel| {
-        let there = waiting(channel, queue).await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await.map_err(text)?;
         let mut moved = 0;
         while moved < there {
@@ -123,7 +151,7 @@ pub async fn requeue(bus: &Bus, queue: &Queue) -> Result<u32, Error> {
         }
         Ok(moved)
     };
-    on_channel(bus, queue, moving).await
+    on_channel(bus, moving).await
 }
 
 async fn put_back(channel: &Channel, queue: &Queue, message: &Delivery) -> Result<(), String> {
@@ -149,10 +177,13 @@ async fn put_back(channel: &Channel, queue: &Queue, message: &Delivery) -> Resul
 /// # Errors
 /// 503 when the broker is away.
 pub async fn purge(bus: &Bus, queue: &Queue) -> Result<u32, Error> {
+    if waiting(bus, &queue.dead()).await?.is_none() {
+        return Ok(0);
+    }
     let purging = async |channel: &Channel| {
         channel.queue_purge(queue.dead().as_str().into(), QueuePurgeOptions::default()).await.map_err(text)
     };
-    on_channel(bus, queue, purging).await
+    on_channel(bus, purging).await
 }
 
 /// Waits until there is a connection.

@@ -5,8 +5,9 @@
 //! for delays: what is to be tried again later has its schedule in the database.
 
 use lapin::{
-    Channel, ExchangeKind, Result,
+    Channel, ErrorKind, ExchangeKind, Result,
     options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions},
+    protocol::{AMQPErrorKind, AMQPSoftError},
     types::{AMQPValue, FieldTable},
 };
 
@@ -80,6 +81,18 @@ pub(crate) async fn declare(channel: &Channel, queue: &Queue) -> Result<()> {
         channel.queue_bind(name, exchange, (*key).into(), QueueBindOptions::default(), FieldTable::default()).await?;
     }
     Ok(())
+}
+
+/// How many messages wait in the queue with this name, if it is there. If it is not, the channel is closed.
+pub(crate) async fn waiting(channel: &Channel, name: &str) -> Result<Option<u32>> {
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    match channel.queue_declare(name.into(), options, FieldTable::default()).await {
+        Ok(queue) => Ok(Some(queue.message_count())),
+        Err(e) => match e.kind() {
+            ErrorKind::ProtocolError(said) if *said.kind() == AMQPErrorKind::Soft(AMQPSoftError::NOTFOUND) => Ok(None),
+            _ => Err(e),
+        },
+    }
 }
 
 /// Removes a queue that nobody consumes any more, so that nothing piles up in it; its dead letters stay. Returns how many

@@ -8,7 +8,7 @@ use tokio::{net::TcpListener, time::sleep};
 async fn an_absent_broker_does_not_block() {
     let started = Instant::now();
     let bus = Bus::connect_lazy("amqp://guest:guest@127.0.0.1:1/%2f").expect("url");
-    assert!(started.elapsed() < Duration::from_millis(100));
+    assert!(started.elapsed() < Duration::from_secs(1));
     sleep(Duration::from_millis(300)).await;
     assert!(!bus.is_connected());
 }

@@ -22,6 +22,8 @@ pub fn from_diesel(e: Diesel) -> Error {
                         .because(e)
                 }
                 Kind::ForeignKeyViolation => Error::invalid(field, "refers to nothing that you may use").because(e),
+                // As if it were a rule about the value, although no row of that day could be written.
+                Kind::CheckViolation if info.message().starts_with("no partition of relation") => Error::internal(e),
                 Kind::CheckViolation => {
                     // The rules of sql/ say in a hint what would be accepted.
                     let message = info.hint().unwrap_or("is not an accepted value").to_owned();
@@ -43,6 +45,9 @@ pub fn from_diesel(e: Diesel) -> Error {
                     let message = info.message().trim_start_matches("invalid: ").to_owned();
                     Error::invalid(info.column_name().unwrap_or("record").to_owned(), message).because(e)
                 }
+                _ if unfit(info.message()) => {
+                    Error::new(ErrorCode::ValidationFailed, "A value cannot be stored as it is.").because(e)
+                }
                 _ if refused(info.message()) => Error::forbidden("You may not do this.").because(e),
                 _ if passing(info.message()) => Error::unavailable("database", e),
                 _ => Error::internal(e),
@@ -55,6 +60,22 @@ pub fn from_diesel(e: Diesel) -> Error {
 /// SQLSTATE 42501: no right on the table, or a row that the policies refuse.
 fn refused(message: &str) -> bool {
     message.starts_with("permission denied") || message.starts_with("new row violates row-level security policy")
+}
+
+/// What is wrong with a value and would be wrong with it at any time (class 22, and what is too large for an index).
+fn unfit(message: &str) -> bool {
+    let starts = [
+        "invalid byte sequence for encoding",
+        "unsupported Unicode escape sequence",
+        "invalid input syntax for type",
+        "invalid input value for enum",
+        "malformed array literal",
+        "value too long for type",
+        "numeric field overflow",
+        "index row size",
+        "string is too long for tsvector",
+    ];
+    starts.iter().any(|text| message.starts_with(text)) || message.contains(" out of range")
 }
 
 /// Errors that say more about the moment than about the request (40P01, 57014, 57P01-57P03, 53300).

@@ -148,25 +148,33 @@ async fn dead_letters(asked: &DeadLetters) -> anyhow::Result<ExitCode> {
     env.finish()?;
     let bus = Bus::connect_lazy(amqp.url.expose_secret())?;
     timeout(BROKER_PATIENCE, dead_letters::connected(&bus)).await.context("RabbitMQ does not answer")?;
+    let mut done = true;
     for queue in asked.queue.map_or_else(|| topology::QUEUES.to_vec(), |queue| vec![queue]) {
-        let n = match asked.action {
-            DeadLetterAction::List => {
-                for letter in dead_letters::list(&bus, &queue, asked.limit).await.map_err(shown)? {
-                    println!("{}", serde_json::to_string(&letter)?);
-                }
-                dead_letters::count(&bus, &queue).await.map_err(shown)?
+        // One queue that cannot be served says so and leaves the others to be.
+        match act(&bus, &queue, asked).await {
+            Ok(said) => eprintln!("{}: {said}", queue.name),
+            Err(e) => {
+                done = false;
+                eprintln!("{}: {e:#}", queue.name);
             }
-            DeadLetterAction::Requeue => dead_letters::requeue(&bus, &queue).await.map_err(shown)?,
-            DeadLetterAction::Purge => dead_letters::purge(&bus, &queue).await.map_err(shown)?,
-        };
-        let what = match asked.action {
-            DeadLetterAction::List => "there",
-            DeadLetterAction::Requeue => "put back",
-            DeadLetterAction::Purge => "thrown away",
-        };
-        eprintln!("{}: {n} {what}", queue.name);
+        }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn act(bus: &Bus, queue: &Queue, asked: &DeadLetters) -> anyhow::Result<String> {
+    Ok(match asked.action {
+        DeadLetterAction::List => {
+            for letter in dead_letters::list(bus, queue, asked.limit).await.map_err(shown)? {
+                println!("{}", serde_json::to_string(&letter)?);
+            }
+            format!("{} there", dead_letters::count(bus, queue).await.map_err(shown)?)
+        }
+        DeadLetterAction::Requeue => {
+            format!("{} put back", dead_letters::requeue(bus, queue).await.map_err(shown)?)
+        }
+        DeadLetterAction::Purge => format!("{} thrown away", dead_letters::purge(bus, queue).await.map_err(shown)?),
+    })
 }
 
 /// An error for the terminal, where the cause may be shown.
