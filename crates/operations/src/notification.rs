@@ -1,14 +1,13 @@
 //! Notifications: what people are told, each for itself.
 //!
-//! Row-level security shows them to their owner only. They are written by the platform: from events ([`events`]), and by
-//! whatever else happens to a tenant ([`notification_create`]).
+//! Row-level security shows them to their owner only. They are written by the platform, from events ([`events`]).
 
 mod create;
 pub mod events;
 mod inbox;
 mod settings;
+mod switched_off;
 
-pub use create::{NewNotification, notification_create};
 pub use events::{Event, notifications_from_batch, notifications_from_events};
 pub use inbox::{
     Inbox, Notification, NotificationFilter, notification_delete, notification_list, notification_read,

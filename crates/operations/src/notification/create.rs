@@ -1,6 +1,5 @@
 //! Writing notifications.
 
-use super::KINDS;
 use crate::sql::{col, json};
 use aisha_db::{Bind, Sql, SystemTx};
 use aisha_kernel::{Error, new_id};
@@ -15,51 +14,13 @@ pub(super) const RECEIVES: &str = "u.is_active AND (u.tenant_id = current_tenant
     AND NOT EXISTS (SELECT FROM notification_setting s WHERE s.tenant_id = current_tenant_id() AND s.user_id = u.id \
                     AND NOT s.enabled AND s.type = ";
 
-/// What to tell the admins of a tenant.
-#[derive(Debug, Clone)]
-pub struct NewNotification {
-    /// One of [`KINDS`].
-    pub kind: &'static str,
-    /// What happened.
-    pub title: String,
-    /// More of it.
-    pub message: String,
-    /// Where to look, below the web application's address.
-    pub link: Option<String>,
-    /// What it is about: the kind of thing, and its id.
-    pub related: Option<(&'static str, Uuid)>,
-    /// What belongs together: another one of the same group adds to the first, which becomes new again. Such as the webhook
-    /// and the day, so that a thousand failures are told once.
-    pub group_key: String,
-}
-
-/// Tells all active admins of the transaction's tenant; says how many that are. Whoever has switched the kind off is not
-/// told.
-///
-/// # Errors
-/// 503 when the database is away.
-pub async fn notification_create(tx: &mut SystemTx, new: &NewNotification) -> Result<usize, Error> {
-    debug_assert!(KINDS.iter().any(|(kind, _)| *kind == new.kind), "{}", new.kind);
+/// The active admins of the transaction's tenant who have not switched the kind off.
+pub(super) async fn admins(tx: &mut SystemTx, kind: &str) -> Result<Vec<Uuid>, Error> {
     let mut sql = Sql::new(format!(
         "SELECT u.id FROM users u WHERE u.tenant_id = current_tenant_id() AND u.role = 'admin' AND {RECEIVES}"
     ));
-    sql.bind(Bind::text(new.kind)).push(") ORDER BY u.id");
-    let admins: Vec<Uuid> = tx.rows(sql).await?.iter().map(|row| col(row, 0)).collect::<Result<_, _>>()?;
-    let drafts = admins.iter().map(|user| Draft {
-        user_id: *user,
-        kind: new.kind,
-        title: new.title.clone(),
-        message: new.message.clone(),
-        link: new.link.clone(),
-        related_type: new.related.map(|(kind, _)| kind.to_owned()),
-        related_id: new.related.map(|(_, id)| id),
-        count: 1,
-        group_key: new.group_key.clone(),
-        event_id: None,
-        many: None,
-    });
-    store(tx, drafts.collect()).await?;
-    Ok(admins.len())
+    sql.bind(Bind::text(kind)).push(") ORDER BY u.id");
+    tx.rows(sql).await?.iter().map(|row| col(row, 0)).collect()
 }
 
 /// A notification that is about to be written.

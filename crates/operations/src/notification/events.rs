@@ -3,7 +3,10 @@
 //!
 //! Belongs here: which events concern whom, and in which words. Does not belong here: where events come from.
 
-use super::create::{Draft, Many, RECEIVES, store};
+use super::{
+    create::{Draft, Many, RECEIVES, store},
+    switched_off::{switched_off, switched_off_drafts},
+};
 use crate::sql::{col, instant, itself};
 use aisha_db::{Bind, Db, Sql, SystemTx};
 use aisha_kernel::{Error, TenantId};
@@ -79,7 +82,7 @@ fn ended_import(event: &Event) -> bool {
 /// 503 when the database is away: hand all of them in again, what was told is not told twice.
 pub async fn notifications_from_batch(db: &Db, events: &[Event]) -> Result<usize, Error> {
     let mut tenants: BTreeMap<Uuid, Vec<Event>> = BTreeMap::new();
-    for event in events.iter().filter(|e| assignee(e).is_some() || ended_import(e)) {
+    for event in events.iter().filter(|e| assignee(e).is_some() || ended_import(e) || switched_off(e).is_some()) {
         if let Some(tenant) = event.tenant_id {
             tenants.entry(tenant).or_default().push(event.clone());
         }
@@ -101,7 +104,8 @@ pub async fn notifications_from_events(tx: &mut SystemTx, events: &[Event]) -> R
     let assigned: Vec<(&Event, Uuid, Uuid)> =
         events.iter().filter_map(|e| Some((e, e.record_id?, assignee(e)?))).collect();
     let imports: Vec<&Event> = events.iter().filter(|e| ended_import(e)).collect();
-    let ids = assigned.iter().map(|(e, ..)| e.id).chain(imports.iter().map(|e| e.id)).collect();
+    let off: Vec<&Event> = events.iter().filter(|e| switched_off(e).is_some()).collect();
+    let ids = assigned.iter().map(|(e, ..)| e.id).chain(imports.iter().chain(&off).map(|e| e.id)).collect();
     let new = claim(tx, ids).await?;
     if new.is_empty() {
         return Ok(0);
@@ -110,6 +114,8 @@ pub async fn notifications_from_events(tx: &mut SystemTx, events: &[Event]) -> R
     let mut drafts = assignments(tx, &assigned).await?;
     let imports: Vec<_> = imports.into_iter().filter(|e| new.contains(&e.id)).collect();
     drafts.extend(import_drafts(tx, &imports).await?);
+    let off: Vec<_> = off.into_iter().filter(|e| new.contains(&e.id)).collect();
+    drafts.extend(switched_off_drafts(tx, &off).await?);
     store(tx, drafts).await?;
     Ok(new.len())
 }

@@ -1,12 +1,11 @@
 //! Reading one's notifications. Marking one as read is reading too and open to those who may only read, whose transactions
 //! write nothing: so what is written here is written with the platform's rights, held to the caller's own rows.
 
-use crate::sql::{col, on_behalf};
+use crate::sql::col;
 use aisha_auth::Principal;
-use aisha_db::{Bind, Db, PgRow, RequestContext, Sql, Timestamp};
+use aisha_db::{Bind, Db, PgRow, RequestContext, Sql, Timestamp, acting};
 use aisha_kernel::{Error, cursor::Cursor};
 use serde::Serialize;
-use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
 /// A notification as the API shows it.
@@ -124,13 +123,8 @@ pub async fn notification_list(
     let mut page = Sql::new(format!("SELECT {COLUMNS} FROM notifications WHERE "));
     page.append(wanted);
     if let Some(cursor) = cursor {
-        let wrong = || Error::parameter("cursor", "is not a cursor of this list");
-        let [Some(instant)] = cursor.values.as_slice() else { return Err(wrong()) };
-        let instant = OffsetDateTime::parse(instant, &Rfc3339).map_err(|_| wrong())?;
-        if cursor.sort != SORT {
-            return Err(wrong());
-        }
-        page.push(" AND (created_at, id) < (").bind(crate::sql::at(instant)).push(", ").bind(cursor.id).push(")");
+        let instant = crate::sql::at(cursor.instant(SORT)?);
+        page.push(" AND (created_at, id) < (").bind(instant).push(", ").bind(cursor.id).push(")");
     }
     page.push(" ORDER BY created_at DESC, id DESC LIMIT ").bind(Bind::Int(limit));
     page.push(" OFFSET ").bind(Bind::Int(offset));
@@ -141,10 +135,7 @@ pub async fn notification_list(
     let rows = results.pop().unwrap_or_default();
     let notifications = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
     let full = i64::try_from(notifications.len()).unwrap_or(i64::MAX) >= limit;
-    let next = notifications.last().filter(|_| full).map(|last| {
-        let values = vec![Some(crate::sql::instant(last.created_at.0))];
-        Cursor { sort: SORT.to_owned(), values, id: last.id }.encode()
-    });
+    let next = notifications.last().filter(|_| full).map(|last| Cursor::at(SORT, last.created_at.0, last.id).encode());
     Ok(Inbox { notifications, total, unread_count, next_cursor: next })
 }
 
@@ -160,7 +151,7 @@ pub async fn notification_read(
 ) -> Result<Notification, Error> {
     let mut sql = Sql::new("UPDATE notifications SET is_read = true, read_at = coalesce(read_at, now()) WHERE ");
     sql.append(mine(me)).push(" AND id = ").bind(id).push(format!(" RETURNING {COLUMNS}"));
-    let why = on_behalf(me.identity(), "notification_read", Some(me.tenant()), request);
+    let why = acting(me.identity(), "notification_read", Some(me.tenant()), request);
     let rows = db.system(&why, async |tx| tx.rows(sql.clone()).await).await?;
     from_row(rows.first().ok_or_else(Error::not_found)?)
 }
@@ -172,7 +163,7 @@ pub async fn notification_read(
 pub async fn notifications_read_all(db: &Db, me: &Principal, request: &RequestContext) -> Result<usize, Error> {
     let mut sql = Sql::new("UPDATE notifications SET is_read = true, read_at = now() WHERE NOT is_read AND ");
     sql.append(mine(me)).push(" RETURNING 1");
-    let why = on_behalf(me.identity(), "notification_read", Some(me.tenant()), request);
+    let why = acting(me.identity(), "notification_read", Some(me.tenant()), request);
     db.system(&why, async |tx| tx.rows(sql.clone()).await.map(|rows| rows.len())).await
 }
 
@@ -183,7 +174,7 @@ pub async fn notifications_read_all(db: &Db, me: &Principal, request: &RequestCo
 pub async fn notification_delete(db: &Db, me: &Principal, request: &RequestContext, id: Uuid) -> Result<(), Error> {
     let mut sql = Sql::new("DELETE FROM notifications WHERE ");
     sql.append(mine(me)).push(" AND id = ").bind(id).push(" RETURNING 1");
-    let why = on_behalf(me.identity(), "notification_delete", Some(me.tenant()), request);
+    let why = acting(me.identity(), "notification_delete", Some(me.tenant()), request);
     let rows = db.system(&why, async |tx| tx.rows(sql.clone()).await).await?;
     if rows.is_empty() { Err(Error::not_found()) } else { Ok(()) }
 }

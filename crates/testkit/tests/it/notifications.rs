@@ -1,9 +1,9 @@
 //! Notifications: whom, once, together, and nobody else.
 
 use aisha_auth::{AccessLevel, Role};
-use aisha_db::{Db, DbConfig, SystemReason};
-use aisha_kernel::{TenantId, new_id};
-use aisha_operations::notification::{Event, NewNotification, notification_create, notifications_from_batch};
+use aisha_db::{Db, DbConfig};
+use aisha_kernel::new_id;
+use aisha_operations::notification::{Event, notifications_from_batch};
 use aisha_testkit::{Person, Stack, database::address};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -175,34 +175,49 @@ async fn an_import_is_told_to_whoever_started_it() {
 }
 
 #[actix_web::test]
-async fn admins_are_told_of_what_fails_once_a_group() {
+async fn admins_are_told_once_of_a_webhook_that_was_switched_off() {
     let (stack, db) = (Stack::start().await, database());
     let (t, other) = (stack.tenant().await, stack.tenant().await);
-    let webhook = new_id();
-    let new = NewNotification {
-        kind: "webhook",
-        title: "A webhook does not answer".into(),
-        message: "https://receiver.example answers 500.".into(),
-        link: Some(format!("/webhooks/{webhook}")),
-        related: Some(("webhook", webhook)),
-        group_key: format!("webhook:{webhook}:2026-11-28"),
-    };
-    let why = SystemReason { reason: "test", tenant: Some(TenantId(t.id)), ..SystemReason::default() };
-    let tell = async || db.system(&why, async |tx| notification_create(tx, &new).await).await.unwrap();
-    for _ in 0..3 {
-        assert_eq!(tell().await, 1);
-    }
+    let averse = stack.person(Some(t.id), Role::Admin).await;
+    averse.client.put("/api/notifications/settings", json!({"webhook": false})).await.expect(200);
+    let body = json!({"url": "https://hooks.example/in?token=carried", "description": "To the warehouse"});
+    let id = t.admin.client.post("/api/webhooks", body).await.expect(201).id();
+    let gone = format!(
+        "UPDATE webhook SET is_active = false, disabled_reason = 'gone', disabled_at = now() WHERE id = '{id}'"
+    );
+    stack.sql(&gone).await;
+
+    // Two consumers get the same events, and one of them gets them twice.
+    let (one, second) = (database(), database());
+    let (a, b) = futures_util::join!(tell(&one, t.id, 100), tell(&second, t.id, 1));
+    assert_eq!((a + b, tell(&db, t.id, 100).await), (1, 0));
     let (mine, unread) = inbox(&t.admin).await;
-    assert_eq!((mine.len(), &mine[0]["count"], &unread), (1, &json!(3), &json!(1)));
-    assert_eq!((&mine[0]["title"], &mine[0]["related_id"]), (&json!(new.title), &json!(webhook)));
-    for nobody in [&t.manager, &t.employee, &other.admin] {
+    assert_eq!((mine.len(), &mine[0]["count"], &unread), (1, &json!(1), &json!(1)));
+    assert_eq!(mine[0]["title"], "The webhook To the warehouse was switched off");
+    let message = mine[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("https://hooks.example/in answered that it is gone (410)."), "{message}");
+    assert_eq!((&mine[0]["link"], &mine[0]["related_id"]), (&json!(format!("/settings/webhooks/{id}")), &json!(id)));
+    for nobody in [&averse, &t.manager, &t.employee, &other.admin] {
         assert!(inbox(nobody).await.0.is_empty());
     }
-    let id = mine[0]["id"].as_str().unwrap();
-    t.admin.client.post(&format!("/api/notifications/{id}/read"), json!({})).await.expect(200);
-    assert_eq!(inbox(&t.admin).await.1, 0);
-    tell().await;
-    assert_eq!(inbox(&t.admin).await.1, 1, "news makes it new");
+    let read = format!("/api/notifications/{}/read", mine[0]["id"].as_str().unwrap());
+    t.admin.client.post(&read, json!({})).await.expect(200);
+    tell(&db, t.id, 100).await;
+    assert_eq!(inbox(&t.admin).await.1, 0, "what comes again is no news");
+
+    // Switched off by hand it is no news; by its receiver once more, it is.
+    let at = format!("/api/webhooks/{id}");
+    for active in [true, false, true] {
+        t.admin.client.patch(&at, json!({"is_active": active})).await.expect(200);
+    }
+    assert_eq!(tell(&db, t.id, 100).await, 0);
+    stack.sql(&gone.replace("gone", "failing")).await;
+    assert_eq!(tell(&db, t.id, 100).await, 1);
+    let (mine, _) = inbox(&t.admin).await;
+    assert_eq!(mine.len(), 2);
+    assert!(
+        mine[0]["message"].as_str().unwrap().starts_with("Nothing has reached https://hooks.example/in for five days.")
+    );
 }
 
 #[actix_web::test]
