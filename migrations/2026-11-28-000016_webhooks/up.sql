@@ -69,6 +69,8 @@ CREATE TABLE webhook_message (
     record_id uuid,
     -- sent as it stands here, byte for byte, at every attempt: it is what the signatures are over
     body text NOT NULL,
+    -- of the body as it is sent: what a sender has in hand is bounded by it, and the body need not be read for that
+    body_bytes integer NOT NULL GENERATED ALWAYS AS (octet_length(body)) STORED,
     -- when the event happened
     happened_at timestamptz NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -93,6 +95,8 @@ CREATE TABLE webhook_delivery (
     lease_until timestamptz,
     -- when the schedule began, which is what its end is counted from
     scheduled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- somebody asked for it before anything was sent: how long after the event that is, is no measure of ours
+    by_hand boolean NOT NULL DEFAULT false,
     first_attempt_at timestamptz,
     last_attempt_at timestamptz,
     finished_at timestamptz,

@@ -22,9 +22,10 @@ const ATTEMPTS: i64 = 200;
 /// The only order of the list.
 const SORT: &str = "-created_at";
 
-/// What makes a finished delivery wait again, its schedule from the beginning, under the same `webhook-id`.
+/// What makes a finished delivery wait again, its schedule from the beginning, under the same `webhook-id`. How late the first
+/// attempt was is measured no more where there has been none.
 pub(crate) const AGAIN: &str = "state = 'pending', attempts = 0, next_attempt_at = clock_timestamp(), \
-    scheduled_at = clock_timestamp(), finished_at = NULL, response_status = NULL, error = NULL";
+    scheduled_at = clock_timestamp(), by_hand = by_hand OR first_attempt_at IS NULL, finished_at = NULL, response_status = NULL, error = NULL";
 
 /// A delivery as lists show it.
 #[derive(Debug, Clone, Serialize)]
@@ -181,12 +182,11 @@ pub async fn delivery_list(
     let mut page = Sql::new(format!("SELECT {COLUMNS}"));
     page.append(wanted.clone());
     if let Some(cursor) = &filter.cursor {
-        let [Some(created_at)] = cursor.values.as_slice() else { return Err(foreign_cursor()) };
-        let created_at = OffsetDateTime::parse(created_at, &Rfc3339).map_err(|_| foreign_cursor())?;
-        if cursor.sort != SORT {
-            return Err(foreign_cursor());
-        }
-        page.push(" AND (d.created_at, d.id) < (").bind(instant(created_at)).push(", ").bind(cursor.id).push(")");
+        page.push(" AND (d.created_at, d.id) < (")
+            .bind(instant(cursor.instant(SORT)?))
+            .push(", ")
+            .bind(cursor.id)
+            .push(")");
     }
     page.push(" ORDER BY d.created_at DESC, d.id DESC LIMIT ").bind(Bind::Int(filter.limit + 1));
     page.push(" OFFSET ").bind(Bind::Int(filter.offset));
@@ -209,10 +209,7 @@ pub async fn delivery_list(
     let mut deliveries = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
     let more = i64::try_from(deliveries.len()).unwrap_or(i64::MAX) > filter.limit;
     deliveries.truncate(usize::try_from(filter.limit).unwrap_or_default());
-    let next_cursor = deliveries.last().filter(|_| more).map(|d| {
-        let created_at = d.created_at.format(&Rfc3339).ok();
-        Cursor { sort: SORT.into(), values: vec![created_at], id: d.id }.encode()
-    });
+    let next_cursor = deliveries.last().filter(|_| more).map(|d| Cursor::at(SORT, d.created_at, d.id).encode());
     let total = if filter.count == Count::None { None } else { Some(number(&next())?) };
     let beyond = filter.count == Count::Capped && total.is_some_and(|n| n > COUNTED);
     Ok(DeliveryPage {
@@ -223,10 +220,6 @@ pub async fn delivery_list(
         offset: filter.offset,
         next_cursor,
     })
-}
-
-fn foreign_cursor() -> Error {
-    Error::parameter("cursor", "is not a cursor of this list")
 }
 
 /// One request, and what came of it.

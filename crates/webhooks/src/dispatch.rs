@@ -19,6 +19,8 @@ pub const LEASE: Duration = Duration::from_secs(30);
 const SLOWER: f64 = 1.05;
 /// How far ahead requests of a subscription with a pace are handed out.
 const AHEAD: Duration = Duration::from_secs(2);
+/// About how much is handed out together: a body may be half a megabyte, and there may be thousands of them.
+const BYTES: usize = 8 << 20;
 
 /// A subscription as the sender needs it.
 #[derive(Debug, Clone, Default)]
@@ -41,7 +43,7 @@ pub struct Target {
     pub failing: bool,
     /// What this sender has in hand of it.
     pub in_hand: usize,
-    /// Until the next request may start, by the pace.
+    /// Until the next request may start, by the pace or because the receiver wants nothing before.
     pub wait: Duration,
 }
 
@@ -62,7 +64,7 @@ pub struct Delivery {
     pub attempts: u32,
     /// How long ago the schedule began.
     pub age: Duration,
-    /// How long ago the event happened, if nothing was ever sent of it.
+    /// How long ago the event happened, if nothing was ever sent of it and nobody has asked for it to be sent now.
     pub lag: Option<Duration>,
     /// Names this lease.
     pub lease: String,
@@ -79,6 +81,8 @@ pub struct Claim {
     pub deliveries: Vec<Delivery>,
     /// Subscriptions of which all was taken that was allowed: there may be more.
     pub more: Vec<Key>,
+    /// Subscriptions that got less than was allowed, since bodies are large: there may be more.
+    pub cut_short: Vec<Key>,
     /// Subscriptions that another sender has some of, or was just busy with: ask again.
     pub busy: Vec<Key>,
 }
@@ -140,7 +144,8 @@ pub async fn claim(
         for row in tx.rows(take(sender, &asked)).await? {
             deliveries.push(delivery(&row)?);
         }
-        let mut more = Vec::new();
+        let size: usize = deliveries.iter().map(|d| d.body.len()).sum();
+        let (mut more, mut cut_short) = (Vec::new(), Vec::new());
         let mut paced = Vec::new();
         for (key, share) in asked {
             let mut got = 0;
@@ -153,6 +158,8 @@ pub async fn claim(
             }
             if usize::try_from(got).is_ok_and(|got| got >= share) {
                 more.push(key);
+            } else if size >= BYTES {
+                cut_short.push(key);
             }
             if let Some(interval) = target.and_then(|t| t.interval).filter(|_| got > 0) {
                 paced.push((key, micros(interval * got)));
@@ -161,16 +168,18 @@ pub async fn claim(
         if !paced.is_empty() {
             tx.rows(reserve(&paced)).await?;
         }
-        Ok(Claim { targets, deliveries, more, busy })
+        Ok(Claim { targets, deliveries, more, cut_short, busy })
     })
     .await
 }
 
 impl Target {
-    /// How many requests its pace lets start soon.
-    fn in_time(&self) -> usize {
+    /// How many requests may start soon: by its pace, and as its receiver wants it.
+    #[must_use]
+    pub fn in_time(&self) -> usize {
         match self.interval {
-            None => usize::MAX,
+            None if self.wait.is_zero() => usize::MAX,
+            None => 0,
             Some(_) if self.wait > AHEAD => 0,
             Some(interval) => {
                 let slots = AHEAD.saturating_sub(self.wait).as_micros() / interval.as_micros().max(1);
@@ -234,20 +243,27 @@ fn take(sender: Uuid, asked: &[(Key, usize)]) -> Sql {
     keys(&mut sql, &asked.iter().map(|(key, _)| *key).collect::<Vec<_>>());
     sql.push(", ").bind(Bind::Ints(asked.iter().map(|(_, n)| i64::try_from(*n).unwrap_or(i64::MAX)).collect()));
     sql.push(
-        ") AS k (tenant_id, webhook_id, share)), due AS MATERIALIZED (SELECT d.tenant_id, d.id FROM k CROSS JOIN LATERAL \
-             (SELECT d.tenant_id, d.id FROM webhook_delivery d WHERE d.tenant_id = k.tenant_id \
+        ") AS k (tenant_id, webhook_id, share)), due AS MATERIALIZED (SELECT d.* FROM k CROSS JOIN LATERAL \
+             (SELECT d.tenant_id, d.id, d.event_id, d.next_attempt_at, d.seq FROM webhook_delivery d \
+              WHERE d.tenant_id = k.tenant_id \
                   AND d.webhook_id = k.webhook_id AND d.state = 'pending' AND d.next_attempt_at <= statement_timestamp() \
               ORDER BY d.tenant_id, d.webhook_id, d.next_attempt_at LIMIT k.share FOR UPDATE SKIP LOCKED) AS d), \
+         sized AS (SELECT due.tenant_id, due.id, m.body, m.happened_at, \
+                 sum(m.body_bytes) OVER (ORDER BY due.next_attempt_at, due.seq ROWS UNBOUNDED PRECEDING) - m.body_bytes \
+                     AS bytes_before \
+             FROM due JOIN webhook_message m ON (m.tenant_id, m.event_id) = (due.tenant_id, due.event_id)), \
          taken AS (UPDATE webhook_delivery d SET state = 'sending', lease_until = statement_timestamp() + ",
     );
-    sql.push(format!("interval '{} seconds', lease_owner = ", LEASE.as_secs())).bind(sender).push(
-        " FROM due WHERE (d.tenant_id, d.id) = (due.tenant_id, due.id) RETURNING d.*) \
-         SELECT t.tenant_id, t.webhook_id, t.id, t.event_id, t.event, m.body, t.attempts, \
+    sql.push(format!("interval '{} seconds', lease_owner = ", LEASE.as_secs())).bind(sender);
+    sql.push(format!(" FROM sized s WHERE s.bytes_before < {BYTES} AND (d.tenant_id, d.id) = (s.tenant_id, s.id) "));
+    sql.push(
+        "RETURNING d.*, s.body, s.happened_at) \
+         SELECT t.tenant_id, t.webhook_id, t.id, t.event_id, t.event, t.body, t.attempts, \
              CAST(extract(epoch FROM statement_timestamp() - t.scheduled_at) * 1000000 AS bigint), \
-             CASE WHEN t.first_attempt_at IS NULL THEN \
-                 CAST(extract(epoch FROM statement_timestamp() - m.happened_at) * 1000000 AS bigint) END, \
+             CASE WHEN t.first_attempt_at IS NULL AND NOT t.by_hand THEN \
+                 CAST(extract(epoch FROM statement_timestamp() - t.happened_at) * 1000000 AS bigint) END, \
              CAST(t.lease_until AS text) \
-         FROM taken t JOIN webhook_message m ON (m.tenant_id, m.event_id) = (t.tenant_id, t.event_id) \
+         FROM taken t \
          ORDER BY t.next_attempt_at, t.seq",
     );
     sql
@@ -352,13 +368,14 @@ pub async fn look(db: &Db, in_hand: &[Key]) -> Result<Look, Error> {
     .await
 }
 
-/// The age of the oldest event that waits to be delivered, of subscriptions that can be sent to; zero if none does.
+/// For how long the oldest delivery has been waiting, of subscriptions that can be sent to; zero if none does. One that is sent
+/// anew waits since somebody asked for it.
 ///
 /// # Errors
 /// 503 when the database is away.
 pub async fn oldest_pending(db: &Db) -> Result<Duration, Error> {
     let sql = Sql::new(format!(
-        "SELECT CAST(extract(epoch FROM statement_timestamp() - min(d.created_at)) * 1000000 AS bigint) \
+        "SELECT CAST(extract(epoch FROM statement_timestamp() - min(d.scheduled_at)) * 1000000 AS bigint) \
          FROM webhook_delivery d JOIN webhook w ON (w.tenant_id, w.id) = (d.tenant_id, d.webhook_id) \
          JOIN tenant t ON t.id = w.tenant_id WHERE d.state IN ('pending', 'sending') AND {}",
         sql::sends()

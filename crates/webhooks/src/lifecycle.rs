@@ -41,7 +41,20 @@ pub async fn webhook_rotate_secret(
     Ok((from_row(rows.first().ok_or_else(Error::not_found)?)?, secret))
 }
 
-/// Pauses (deliveries are taken on and wait) or goes on. What is so already stays as it is.
+/// Longer than a subscription's pace reaches ahead, so that what is cut off is only what the receiver asked for.
+const SOON: &str = "now() + interval '4 seconds'";
+
+/// Forgets that the receiver wanted nothing before a time that is far off: somebody has said that it is to be asked now.
+pub(crate) fn not_later(tenant: Uuid, webhook: Uuid) -> Sql {
+    let mut sql = Sql::new(format!(
+        "UPDATE webhook_ledger SET next_slot_at = {SOON} WHERE next_slot_at > {SOON} AND tenant_id = "
+    ));
+    sql.bind(tenant).push(" AND webhook_id = ").bind(webhook);
+    sql
+}
+
+/// Pauses (deliveries are taken on and wait) or goes on. What is so already stays as it is. Nothing was tried meanwhile, so
+/// that going on forgets since when the receiver has been failing, and when it wanted to be asked again.
 ///
 /// # Errors
 /// 404, 412.
@@ -50,9 +63,14 @@ pub async fn webhook_pause(tx: &mut TenantTx, id: Uuid, paused: bool, expected: 
     if held.paused_at.is_some() == paused {
         return Ok(held);
     }
-    let since = if paused { "now()" } else { "NULL" };
-    let mut sql = Sql::new(format!("UPDATE webhook SET paused_at = {since} WHERE tenant_id = "));
-    sql.bind(tx.principal().tenant().0).push(" AND id = ").bind(id).push(format!(" RETURNING {COLUMNS}"));
-    let rows = tx.rows(sql).await?;
+    let tenant = tx.principal().tenant().0;
+    let set = if paused { "paused_at = now()" } else { "paused_at = NULL, failing_since = NULL" };
+    let mut sql = Sql::new(format!("UPDATE webhook SET {set} WHERE tenant_id = "));
+    sql.bind(tenant).push(" AND id = ").bind(id).push(format!(" RETURNING {COLUMNS}"));
+    let mut flight = vec![sql];
+    if !paused {
+        flight.push(not_later(tenant, id));
+    }
+    let rows = tx.flight(flight).await?.into_iter().next().unwrap_or_default();
     from_row(rows.first().ok_or_else(Error::not_found)?)
 }

@@ -32,7 +32,7 @@ pub struct Metrics {
     pub attempts: i64,
     /// Requests by what was answered.
     pub responses: Responses,
-    /// From the event to the first request, of the deliveries taken on.
+    /// From the event to the first request, of the deliveries taken on; without those that somebody asked for later.
     pub latency_ms: Percentiles,
     /// Of one request.
     pub duration_ms: Percentiles,
@@ -125,7 +125,7 @@ pub async fn metrics_read(db: &Db, me: &Principal, webhook: Uuid) -> Result<Metr
         &format!(
             "SELECT {latency} FROM taken t JOIN webhook_message m ON m.tenant_id = t.tenant_id AND m.event_id = t.event_id"
         ),
-        " WHERE t.first_attempt_at IS NOT NULL",
+        " WHERE t.first_attempt_at IS NOT NULL AND NOT t.by_hand",
     );
     let hours = with(
         "SELECT hour, sum(deliveries)::bigint, sum(delivered)::bigint, sum(failed)::bigint, sum(attempts)::bigint, \

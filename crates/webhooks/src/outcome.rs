@@ -74,6 +74,8 @@ pub struct Attempt {
     pub duration: Duration,
     /// The time to the next request that the subscription's pace asks for.
     pub interval: Option<Duration>,
+    /// For how long the receiver wants nothing at all, from now on.
+    pub hold: Option<Duration>,
     /// Whether the subscription is to be told. Not every success: that would write its row at every delivery.
     pub tell: bool,
 }
@@ -83,12 +85,16 @@ pub struct Attempt {
 pub struct SwitchedOff {
     /// Which.
     pub key: Key,
-    /// Where it went.
-    pub url: String,
-    /// Who made it.
-    pub created_by: Option<Uuid>,
     /// `gone` or `failing`.
     pub reason: String,
+}
+
+impl Attempt {
+    /// From now on, the microseconds to the next request to the subscription, where this one has a say in it.
+    fn next_slot(&self) -> Option<i64> {
+        let paced = self.interval.map(|interval| micros(interval) - micros(self.started));
+        paced.max(self.hold.map(micros))
+    }
 }
 
 /// Writes down what became of attempts, all or none, and returns the subscriptions that were switched off by it. What was
@@ -100,28 +106,23 @@ pub async fn record(db: &Db, sender: Uuid, attempts: &[Attempt]) -> Result<Vec<S
     let mut statements = vec![sql::by_index(), deliveries(sender, attempts)];
     let told: Vec<&Attempt> = attempts.iter().filter(|a| a.tell).collect();
     let tells = !told.is_empty();
-    let paced: Vec<&Attempt> = attempts.iter().filter(|a| a.interval.is_some()).collect();
-    if !paced.is_empty() {
-        statements.push(pace(&paced));
-    }
     if tells {
         statements.push(health(&told));
     }
+    // Subscriptions before their ledgers, as those who change a subscription lock them.
+    let slots: Vec<(Key, i64)> = attempts.iter().filter_map(|a| Some((a.key, a.next_slot()?))).collect();
+    if !slots.is_empty() {
+        statements.push(not_before(&slots));
+    }
     let rows = db
         .system(&sql::why("webhook delivery"), async |tx: &mut SystemTx| {
-            let mut rows = tx.flight(statements.clone()).await?;
-            Ok(if tells { rows.pop().unwrap_or_default() } else { Vec::new() })
+            Ok(tx.flight(statements.clone()).await?.into_iter().nth(2).filter(|_| tells).unwrap_or_default())
         })
         .await?;
     let mut off = Vec::new();
     for row in &rows {
-        if let Some(reason) = col::<Option<String>>(row, 4)? {
-            off.push(SwitchedOff {
-                key: (col(row, 0)?, col(row, 1)?),
-                url: col(row, 2)?,
-                created_by: col(row, 3)?,
-                reason,
-            });
+        if let Some(reason) = col::<Option<String>>(row, 2)? {
+            off.push(SwitchedOff { key: (col(row, 0)?, col(row, 1)?), reason });
         }
     }
     Ok(off)
@@ -179,15 +180,14 @@ fn deliveries(sender: Uuid, attempts: &[Attempt]) -> Sql {
     sql
 }
 
-/// A request that started later than its place in the pace moves what comes after it.
-fn pace(paced: &[&Attempt]) -> Sql {
-    let all = || paced.iter().copied();
+/// A request that started later than its place in the pace moves what comes after it; so does a receiver that asks for it.
+fn not_before(slots: &[(Key, i64)]) -> Sql {
     let mut sql = Sql::new(
         "WITH r AS (SELECT tenant_id, webhook_id, max(clock_timestamp() + micros * interval '1 microsecond') AS slot FROM unnest(",
     );
-    sql.bind(Bind::Uuids(all().map(|a| a.key.0).collect())).push(", ");
-    sql.bind(Bind::Uuids(all().map(|a| a.key.1).collect())).push(", ");
-    sql.bind(ints(all(), |a| micros(a.interval.unwrap_or_default()) - micros(a.started))).push(
+    sql.bind(Bind::Uuids(slots.iter().map(|(key, _)| key.0).collect())).push(", ");
+    sql.bind(Bind::Uuids(slots.iter().map(|(key, _)| key.1).collect())).push(", ");
+    sql.bind(Bind::Ints(slots.iter().map(|(_, micros)| *micros).collect())).push(
         ") AS t (tenant_id, webhook_id, micros) GROUP BY 1, 2), \
          late AS (SELECT l.tenant_id, l.webhook_id, r.slot FROM r JOIN webhook_ledger l \
              ON (l.tenant_id, l.webhook_id) = (r.tenant_id, r.webhook_id) \
@@ -225,7 +225,7 @@ fn health(told: &[&Attempt]) -> Sql {
              is_active = w.is_active AND now.off IS NULL, disabled_reason = coalesce(now.off, w.disabled_reason), \
              disabled_at = CASE WHEN now.off IS NOT NULL THEN clock_timestamp() ELSE w.disabled_at END \
          FROM now WHERE (w.tenant_id, w.id) = (now.tenant_id, now.webhook_id) \
-         RETURNING w.tenant_id, w.id, CAST(w.url AS text), w.created_by, now.off",
+         RETURNING w.tenant_id, w.id, now.off",
         schedule::FAILING_FOR.as_secs()
     ));
     sql

@@ -37,21 +37,7 @@ pub fn known_events(records: &[&str]) -> Vec<String> {
     names
 }
 
-/// Whether one of the patterns asks for the event.
-#[must_use]
-pub fn matches(patterns: &[String], event: &str) -> bool {
-    let asked = asked_by(event);
-    patterns.iter().any(|p| asked.contains(p))
-}
-
-/// The patterns that ask for an event: a subscription gets it when `event_types && asked_by(event)`.
-#[must_use]
-pub fn asked_by(event: &str) -> [String; 3] {
-    let entity = event.split_once('.').map_or(event, |(entity, _)| entity);
-    [event.to_owned(), format!("{entity}.*"), "*".to_owned()]
-}
-
-/// The same in SQL: `types` is the text array of patterns, `event` the column with the name.
+/// SQL that is true when one of the patterns asks for an event: `types` is their text array, `event` the column with the name.
 pub(crate) fn matches_sql(types: &str, event: &str) -> String {
     format!("{types} && ARRAY[{event}, split_part({event}, '.', 1) || '.*', '*']")
 }
@@ -102,22 +88,6 @@ mod tests {
     use serde_json::json;
 
     const RECORDS: [&str; 2] = ["contact", "cash_flow"];
-
-    #[test]
-    fn patterns_ask_for_names_prefixes_and_everything() {
-        let patterns = |list: &[&str]| list.iter().map(|p| (*p).to_owned()).collect::<Vec<_>>();
-        for (list, event, asked) in [
-            (&["contact.created"][..], "contact.created", true),
-            (&["contact.created"], "contact.updated", false),
-            (&["contact.*"], "contact.updated", true),
-            (&["contact.*"], "contacts.updated", false),
-            (&["cash_flow.*", "*"], "lead.created", true),
-            (&[], "contact.created", false),
-            (&["lead.*"], "contact.created", false),
-        ] {
-            assert_eq!(matches(&patterns(list), event), asked, "{list:?} {event}");
-        }
-    }
 
     #[test]
     fn only_what_there_is_can_be_asked_for() {

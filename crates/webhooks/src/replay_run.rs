@@ -16,8 +16,12 @@ use aisha_db::{
     outbox::{BATCH_BYTES, OutboxRow},
 };
 use aisha_kernel::Error;
+use std::time::Duration;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
+
+/// How often [`replay_alive`] is to be called beside [`replay_run`], which others take for dead otherwise.
+pub const ALIVE_EVERY: Duration = Duration::from_secs(30);
 
 /// Does the whole replay. `render` makes the bodies of events, in their order, exactly as live deliveries have them.
 ///
@@ -38,6 +42,18 @@ pub async fn replay_run(
     sql.push(" WHERE tenant_id = current_tenant_id() AND status = 'running' AND id = ").bind(replay.id);
     db.system(why, async |tx| tx.rows(sql.clone()).await.map(|_| ())).await?;
     done
+}
+
+/// Says that a replay is alive, however long a step of it takes. What cannot be said is said the next time.
+pub async fn replay_alive(db: &Db, why: &SystemReason, replay: Uuid) {
+    let mut sql = Sql::new(
+        "UPDATE webhook_replay SET updated_at = clock_timestamp() \
+         WHERE tenant_id = current_tenant_id() AND status = 'running' AND id = ",
+    );
+    sql.bind(replay);
+    if let Err(e) = db.system(why, async |tx| tx.rows(sql.clone()).await).await {
+        tracing::debug!(replay_id = %replay, error = %e, "a replay could not say that it is alive");
+    }
 }
 
 async fn through(
@@ -77,12 +93,21 @@ async fn through(
     Ok(())
 }
 
-/// Stops the work when the subscription no longer takes anything on.
+/// Stops the work when the subscription no longer takes anything on, or when this replay was taken for dead: another one may
+/// be at work.
 async fn still_active(tx: &mut SystemTx, replay: &Replay) -> Result<(), Error> {
-    let mut sql = Sql::new("SELECT 1 FROM webhook WHERE tenant_id = current_tenant_id() AND is_active AND id = ");
-    sql.bind(replay.webhook_id).push(" FOR KEY SHARE");
-    if tx.rows(sql).await?.is_empty() {
+    let mut webhook = Sql::new("SELECT 1 FROM webhook WHERE tenant_id = current_tenant_id() AND is_active AND id = ");
+    webhook.bind(replay.webhook_id).push(" FOR KEY SHARE");
+    // Whoever begins a replay holds the subscription: this statement sees what was begun before.
+    let mut running =
+        Sql::new("SELECT 1 FROM webhook_replay WHERE tenant_id = current_tenant_id() AND status = 'running' AND id = ");
+    running.bind(replay.id);
+    let mut found = tx.flight(vec![webhook, running]).await?.into_iter();
+    if found.next().unwrap_or_default().is_empty() {
         return Err(Error::conflict("The webhook was switched off before the replay was through."));
+    }
+    if found.next().unwrap_or_default().is_empty() {
+        return Err(Error::conflict("The replay was ended while it had nothing to say."));
     }
     Ok(())
 }
@@ -181,8 +206,9 @@ async fn add(tx: &mut SystemTx, replay: &Replay, batch: &Batch, bodies: &[String
     if !batch.bodiless.is_empty() {
         tx.rows(messages(&batch.bodiless, bodies)).await?;
     }
-    let mut insert =
-        Sql::new("INSERT INTO webhook_delivery (tenant_id, webhook_id, event_id, event, seq) SELECT tenant_id, ");
+    let mut insert = Sql::new(
+        "INSERT INTO webhook_delivery (tenant_id, by_hand, webhook_id, event_id, event, seq) SELECT tenant_id, true, ",
+    );
     insert
         .bind(replay.webhook_id)
         .push(", event_id, event, seq FROM webhook_message WHERE tenant_id = current_tenant_id() AND event_id = ANY (");
@@ -219,10 +245,7 @@ fn messages(events: &[OutboxRow], bodies: &[String]) -> Sql {
 /// # Errors
 /// 503 when the database is away.
 pub async fn replay_end_abandoned(tx: &mut SystemTx) -> Result<(), Error> {
-    let sql = Sql::new(
-        "UPDATE webhook_replay SET status = 'failed', completed_at = clock_timestamp(), \
-         error = 'The service stopped during this replay. What it had done stays; ask for the rest again.' \
-         WHERE tenant_id = current_tenant_id() AND status = 'running' AND updated_at < now() - interval '15 minutes'",
-    );
+    let mut sql = replay::end_abandoned();
+    sql.push(" AND tenant_id = current_tenant_id()");
     tx.rows(sql).await.map(|_| ())
 }

@@ -23,6 +23,14 @@ pub fn pause(attempts: u32, age: Duration, retry_after: Option<Duration>) -> Opt
     Some(step.max(asked).min(left))
 }
 
+/// How long nothing at all is sent to a receiver after this answer: one that says that it is too much (429), or that it is
+/// not there (503), and when to come back, says so to everything that waits for it.
+#[must_use]
+pub fn hold(status: Option<u16>, retry_after: Option<Duration>) -> Option<Duration> {
+    let asked = retry_after.filter(|asked| !asked.is_zero())?.min(LONGEST_RETRY_AFTER);
+    matches!(status, Some(429 | 503)).then_some(asked)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +60,12 @@ mod tests {
         assert_eq!(pause(2, zero, Some(Duration::from_secs(40))), Some(Duration::from_secs(300)), "never shorter");
         assert_eq!(pause(1, zero, Some(hours(1_000))), Some(hours(24)), "at most a day");
         assert_eq!(pause(1, PATIENCE - hours(1), Some(hours(20))), Some(hours(1)), "not beyond the end");
+        let asked = Some(Duration::from_secs(40));
+        assert_eq!((hold(Some(429), asked), hold(Some(503), asked)), (asked, asked));
+        assert_eq!(hold(Some(503), Some(hours(1_000))), Some(hours(24)));
+        let nobody =
+            [(Some(500), asked), (Some(200), asked), (None, asked), (Some(429), None), (Some(429), Some(zero))];
+        assert!(nobody.into_iter().all(|(status, asked)| hold(status, asked).is_none()));
         assert_eq!(pause(9, PATIENCE, None), None);
         assert_eq!(pause(9, PATIENCE + hours(1), Some(hours(1))), None);
     }

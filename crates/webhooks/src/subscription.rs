@@ -4,7 +4,9 @@
 //! (`lifecycle`).
 
 use crate::{
-    audit, col, number,
+    audit, col,
+    lifecycle::not_later,
+    number,
     secret::{generate_secret, seal_secret},
     subscription_input::WebhookInput,
 };
@@ -225,7 +227,8 @@ pub(crate) fn there(tenant: Uuid, id: Uuid) -> Sql {
     sql
 }
 
-/// Changes what is given. A secret that is given holds at once, alone; switching on again forgets why it was off.
+/// Changes what is given. A secret that is given holds at once, alone; switching on again forgets why it was off, and another
+/// receiver has asked for no time.
 ///
 /// # Errors
 /// 404, 412.
@@ -257,7 +260,12 @@ pub async fn webhook_update(
     sql.push(format!(" RETURNING {COLUMNS}"));
     flight.insert(0, sql);
     let rows = tx.flight(flight).await?.into_iter().next().unwrap_or_default();
-    from_row(rows.first().ok_or_else(Error::not_found)?)
+    let changed = from_row(rows.first().ok_or_else(Error::not_found)?)?;
+    if changed.url != held.url || (changed.is_active && !held.is_active) {
+        let soon = not_later(tx.principal().tenant().0, id);
+        tx.rows(soon).await?;
+    }
+    Ok(changed)
 }
 
 /// Removes a subscription with its log and ledger.

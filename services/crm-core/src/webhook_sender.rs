@@ -14,6 +14,7 @@ mod claim;
 mod lane;
 mod record;
 mod request;
+mod size;
 
 use aisha_auth::sealing::Sealer;
 use aisha_bus::{Bus, Message, consume, topology};

@@ -3,6 +3,7 @@
 use super::{
     Work,
     request::{Job, Report, Route},
+    size::Size,
 };
 use aisha_kernel::Error;
 use aisha_webhooks::{
@@ -144,9 +145,9 @@ impl Work {
         let look = dispatch::look(&self.db, &busy).await?;
         let mut state = self.state.borrow_mut();
         state.halt(&look.stopped);
-        state.look_at(look.due.into_iter().filter(|key| self.ours(key)));
+        state.look_at_due(look.due.into_iter().filter(|key| self.ours(key)).collect());
         state.forget();
-        metrics::gauge!("webhook_in_hand").set(state.in_hand() as f64);
+        metrics::gauge!("webhook_in_hand").set(state.in_hand().deliveries as f64);
         Ok(())
     }
 
@@ -159,8 +160,9 @@ impl Work {
         reports: &mpsc::UnboundedSender<Report>,
     ) -> Result<Vec<Key>, Error> {
         let asked_at = Instant::now();
-        let allot = |targets: &[Target]| self.state.borrow().allot(targets);
+        let allot = |targets: &[Target]| self.state.borrow_mut().allot(targets);
         let claim = dispatch::claim(&self.db, self.me, wanted, allot).await?;
+        let answered_at = Instant::now();
         let more: HashSet<Key> = claim.more.into_iter().collect();
         let mut deliveries: HashMap<Key, Vec<_>> = HashMap::new();
         for delivery in claim.deliveries {
@@ -168,21 +170,23 @@ impl Work {
         }
         for target in &claim.targets {
             let Some(mine) = deliveries.remove(&target.key) else { continue };
-            let gate = self.state.borrow_mut().claimed(target, mine.len(), more.contains(&target.key));
+            let size = Size::of(&mine);
+            let gate = self.state.borrow_mut().claimed(target, size, more.contains(&target.key));
             let route = Arc::new(self.route(target));
             for delivery in mine {
-                let job = Job::new(delivery, Arc::clone(&route), asked_at, reports.clone());
+                let job = Job::new(delivery, Arc::clone(&route), asked_at, answered_at, reports.clone());
                 let (gate, places, outbound) = (Arc::clone(&gate), Arc::clone(places), self.config.outbound.clone());
                 tasks.spawn(job.run(gate, places, outbound));
             }
         }
+        self.state.borrow_mut().look_at(claim.cut_short);
         Ok(claim.busy)
     }
 
     fn route(&self, target: &Target) -> Route {
         let open = |sealed: &[u8]| -> Result<SecretString, &'static str> {
             open_secret(&self.config.sealer, target.key.1, sealed).map_err(|e| {
-                tracing::error!(webhook = %target.key.1, cause = ?e.cause, "the secret of a webhook cannot be opened");
+                tracing::error!(tenant_id = %target.key.0, webhook = %target.key.1, cause = ?e.cause, "the secret of a webhook cannot be opened");
                 "the secret cannot be opened here; make a new one"
             })
         };

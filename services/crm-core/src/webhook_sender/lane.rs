@@ -1,5 +1,6 @@
 //! What a sender knows of the subscriptions that it has in hand.
 
+use super::size::Size;
 use aisha_clients::outbound::{FailureKind, LONGEST};
 use aisha_webhooks::{
     dispatch::{LEASE, Target},
@@ -19,15 +20,15 @@ use tokio::{
 };
 use uuid::Uuid;
 
-/// Deliveries in hand, of all lanes.
-const MOST_IN_HAND: usize = 2_048;
-/// Deliveries in hand of one tenant: half of what may be under way at once, so that receivers that take their time, however
-/// many, leave the other half to everybody else.
-const MOST_OF_TENANT: usize = super::claim::AT_ONCE / 2;
+/// In hand of all lanes. The bytes may be exceeded by what is claimed together.
+const MOST_IN_HAND: Size = Size { deliveries: 2_048, bytes: 64 << 20 };
+/// In hand of one tenant: half of the deliveries that may be under way at once and of the bytes, so that receivers that take
+/// their time, however many, and large records leave the other half to everybody else.
+const MOST_OF_TENANT: Size = Size { deliveries: super::claim::AT_ONCE / 2, bytes: MOST_IN_HAND.bytes / 2 };
 /// Deliveries in hand of lanes that hardly ever get an answer.
 const MOST_STRUGGLING: usize = 128;
 /// Deliveries in hand of one lane that takes everything quickly.
-const MOST_OF_ONE: usize = MOST_OF_TENANT;
+const MOST_OF_ONE: usize = MOST_OF_TENANT.deliveries;
 /// The same for one that struggles.
 const OF_A_STRUGGLING_ONE: usize = 2;
 /// From here on a lane struggles.
@@ -59,8 +60,8 @@ pub(super) struct Gate {
 pub(super) struct Lane {
     pub gate: Arc<Gate>,
     limit: usize,
-    in_hand: usize,
-    /// How much of it may be in hand.
+    in_hand: Size,
+    /// How many deliveries of it may be in hand.
     reach: usize,
     /// Whether there may be more than was claimed.
     more: bool,
@@ -81,7 +82,7 @@ impl Lane {
         Self {
             gate: Arc::new(gate),
             limit,
-            in_hand: 0,
+            in_hand: Size::default(),
             reach: limit,
             more: false,
             strikes: if target.failing { STRIKES } else { 0 },
@@ -92,6 +93,10 @@ impl Lane {
 
     fn struggles(&self) -> bool {
         self.strikes >= STRIKES
+    }
+
+    fn is_idle(&self) -> bool {
+        self.in_hand.deliveries == 0
     }
 
     fn halted(&self) -> bool {
@@ -140,6 +145,28 @@ pub(super) struct State {
     lanes: HashMap<Key, Lane>,
     hot: VecDeque<Key>,
     queued: HashSet<Key>,
+    turns: Turns,
+}
+
+/// Since when subscriptions wait for one of the few places of those that struggle: whoever waits longest is next. Without it
+/// the same ones would get all the places again and again, and others never recover.
+#[derive(Default)]
+struct Turns {
+    waiting: HashMap<Key, u64>,
+    now: u64,
+}
+
+impl Turns {
+    /// Goes behind all others.
+    fn took(&mut self, key: Key) {
+        self.now += 1;
+        self.waiting.insert(key, self.now);
+    }
+
+    /// Those that are new come last, and nobody is first.
+    fn of(&self, key: &Key) -> u64 {
+        self.waiting.get(key).copied().unwrap_or(u64::MAX)
+    }
 }
 
 impl State {
@@ -152,9 +179,22 @@ impl State {
         }
     }
 
+    /// The same for all that are due, which is when their turns begin.
+    pub fn look_at_due(&mut self, mut due: Vec<Key>) {
+        let known: HashSet<Key> = due.iter().copied().collect();
+        let lanes = &self.lanes;
+        self.turns.waiting.retain(|key, _| known.contains(key) || lanes.get(key).is_some_and(|lane| !lane.is_idle()));
+        self.turns.now += 1;
+        for key in &due {
+            self.turns.waiting.entry(*key).or_insert(self.turns.now);
+        }
+        due.sort_by_key(|key| self.turns.of(key));
+        self.look_at(due);
+    }
+
     /// The subscriptions to be looked at next, sorted; none while there is no room for anything.
     pub fn next(&mut self, most: usize) -> Vec<Key> {
-        if self.in_hand() >= MOST_IN_HAND {
+        if self.in_hand().room(MOST_IN_HAND) == 0 {
             return Vec::new();
         }
         let n = most.min(self.hot.len());
@@ -168,30 +208,30 @@ impl State {
 
     /// Whether [`State::next`] would return something.
     pub fn has_next(&self) -> bool {
-        !self.hot.is_empty() && self.in_hand() < MOST_IN_HAND
+        !self.hot.is_empty() && self.in_hand().room(MOST_IN_HAND) > 0
     }
 
-    pub fn in_hand(&self) -> usize {
+    pub fn in_hand(&self) -> Size {
         self.lanes.values().map(|lane| lane.in_hand).sum()
     }
 
     /// The subscriptions of which something is in hand.
     pub fn busy(&self) -> Vec<Key> {
-        self.lanes.iter().filter(|(_, lane)| lane.in_hand > 0).map(|(key, _)| *key).collect()
+        self.lanes.iter().filter(|(_, lane)| !lane.is_idle()).map(|(key, _)| *key).collect()
     }
 
     /// How many deliveries of each are claimed at most. When there is room for a few only, everybody gets some; and so do the
-    /// subscriptions of one tenant within its part.
-    pub fn allot(&self, targets: &[Target]) -> Vec<usize> {
-        let mut free = MOST_IN_HAND.saturating_sub(self.in_hand());
-        let struggling: usize = self.lanes.values().filter(|lane| lane.struggles()).map(|lane| lane.in_hand).sum();
-        let mut free_for_struggling = MOST_STRUGGLING.saturating_sub(struggling);
+    /// subscriptions of one tenant within its part. Those that struggle get theirs in turn.
+    pub fn allot(&mut self, targets: &[Target]) -> Vec<usize> {
+        let mut free = self.in_hand().room(MOST_IN_HAND);
+        let struggling: Size = self.lanes.values().filter(|lane| lane.struggles()).map(|lane| lane.in_hand).sum();
+        let mut free_for_struggling = MOST_STRUGGLING.saturating_sub(struggling.deliveries);
         let fair = (free / targets.len().max(1)).max(1);
         let mut tenants = self.tenants(targets);
-        let share = |target: &Target| {
+        let mut share = |target: &Target| {
             let (room, struggles) = match self.lanes.get(&target.key) {
                 // What was halted goes on when all that was under way has ended.
-                Some(lane) if lane.halted() && lane.in_hand > 0 => return 0,
+                Some(lane) if lane.halted() && !lane.is_idle() => return (0, false),
                 Some(lane) if !lane.halted() => (lane.room(), lane.struggles()),
                 _ => {
                     let lane = Lane::new(target);
@@ -199,13 +239,29 @@ impl State {
                 }
             };
             let pool = if struggles { &mut free_for_struggling } else { &mut free };
-            let Some(tenant) = tenants.get_mut(&target.key.0) else { return 0 };
-            let share = room.saturating_sub(target.in_hand).min(fair).min(*pool).min(tenant.fair).min(tenant.free);
+            let Some(tenant) = tenants.get_mut(&target.key.0) else { return (0, false) };
+            let asked = room.saturating_sub(target.in_hand).min(target.in_time());
+            let share = asked.min(fair).min(*pool).min(tenant.fair).min(tenant.free);
             *pool -= share;
             tenant.free -= share;
-            share
+            (share, struggles)
         };
-        targets.iter().map(share).collect()
+        let mut turns: Vec<usize> = (0..targets.len()).collect();
+        turns.sort_by_key(|i| targets.get(*i).map(|target| self.turns.of(&target.key)));
+        let mut shares = vec![0; targets.len()];
+        let mut took = Vec::new();
+        for i in turns {
+            let (Some(target), Some(slot)) = (targets.get(i), shares.get_mut(i)) else { continue };
+            let (share, struggles) = share(target);
+            *slot = share;
+            if share > 0 && struggles {
+                took.push(target.key);
+            }
+        }
+        for key in took {
+            self.turns.took(key);
+        }
+        shares
     }
 
     /// What the tenants of these subscriptions may get, and each subscription of theirs.
@@ -214,27 +270,27 @@ impl State {
         for target in targets {
             *asking.entry(target.key.0).or_default() += 1;
         }
-        let mut in_hand: HashMap<Uuid, usize> = HashMap::new();
+        let mut in_hand: HashMap<Uuid, Size> = HashMap::new();
         for (key, lane) in self.lanes.iter().filter(|(key, _)| asking.contains_key(&key.0)) {
             *in_hand.entry(key.0).or_default() += lane.in_hand;
         }
         let room = |(tenant, asking): (Uuid, usize)| {
-            let free = MOST_OF_TENANT.saturating_sub(in_hand.get(&tenant).copied().unwrap_or(0));
+            let free = in_hand.get(&tenant).copied().unwrap_or_default().room(MOST_OF_TENANT);
             (tenant, Room { free, fair: (free / asking).max(1) })
         };
         asking.into_iter().map(room).collect()
     }
 
     /// Takes in what was claimed of a subscription, and returns what its requests share.
-    pub fn claimed(&mut self, target: &Target, count: usize, more: bool) -> Arc<Gate> {
+    pub fn claimed(&mut self, target: &Target, size: Size, more: bool) -> Arc<Gate> {
         let lane = self.lanes.entry(target.key).or_insert_with(|| Lane::new(target));
-        if lane.halted() && lane.in_hand == 0 {
+        if lane.halted() && lane.is_idle() {
             *lane = Lane::new(target);
         }
         if lane.limit != target.max_concurrency {
             lane.follow(target.max_concurrency);
         }
-        lane.in_hand += count;
+        lane.in_hand += size;
         lane.more = more;
         lane.used = Instant::now();
         Arc::clone(&lane.gate)
@@ -278,13 +334,13 @@ impl State {
 
     /// Is told that deliveries are no longer in hand. Where there may be more of a subscription it is looked at again, when
     /// half of what is in hand is done; one that struggles waits for the next look at everything.
-    pub fn done(&mut self, keys: impl IntoIterator<Item = Key>) {
+    pub fn done(&mut self, done: impl IntoIterator<Item = (Key, Size)>) {
         let mut again = Vec::new();
-        for key in keys {
+        for (key, size) in done {
             if let Some(lane) = self.lanes.get_mut(&key) {
-                lane.in_hand = lane.in_hand.saturating_sub(1);
+                lane.in_hand -= size;
                 lane.used = Instant::now();
-                if lane.more && !lane.struggles() && !lane.halted() && lane.in_hand <= lane.reach / 2 {
+                if lane.more && !lane.struggles() && !lane.halted() && lane.in_hand.deliveries <= lane.reach / 2 {
                     lane.more = false;
                     again.push(key);
                 }
@@ -295,97 +351,9 @@ impl State {
 
     /// Forgets lanes that have not been used for a while.
     pub fn forget(&mut self) {
-        self.lanes.retain(|_, lane| lane.in_hand > 0 || lane.used.elapsed() < FORGET_AFTER);
+        self.lanes.retain(|_, lane| !lane.is_idle() || lane.used.elapsed() < FORGET_AFTER);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(n: u128, max_concurrency: usize) -> Target {
-        Target { key: (Uuid::nil(), Uuid::from_u128(n)), max_concurrency, ..Target::default() }
-    }
-
-    #[tokio::test]
-    async fn a_lane_that_is_quick_gets_more_and_one_that_fails_gets_little() {
-        let (mut state, t) = (State::default(), target(1, 8));
-        assert_eq!(state.allot(std::slice::from_ref(&t)), [8]);
-        state.claimed(&t, 8, true);
-        for _ in 0..100 {
-            state.learn(t.key, &Seen::Success(Duration::from_millis(3)));
-        }
-        assert_eq!(state.allot(std::slice::from_ref(&t)), [MOST_OF_TENANT - 8], "besides the 8 in hand");
-        state.learn(t.key, &Seen::Success(Duration::from_secs(3)));
-        assert_eq!(state.allot(std::slice::from_ref(&t)), [8], "slow");
-        for _ in 0..2 {
-            state.learn(t.key, &Seen::Failure(Some(FailureKind::Timeout)));
-        }
-        assert_eq!(state.allot(std::slice::from_ref(&t)), [OF_A_STRUGGLING_ONE]);
-        assert!(state.learn(t.key, &Seen::Success(Duration::from_millis(3))), "what recovers says so");
-        assert!(state.allot(std::slice::from_ref(&t))[0] > 8);
-    }
-
-    #[tokio::test]
-    async fn receivers_that_are_down_leave_room_for_the_others() {
-        let mut state = State::default();
-        let of = |n: u128| (Uuid::from_u128(n / 100), Uuid::from_u128(n));
-        let down: Vec<Target> = (0..2_000).map(|n| Target { key: of(n), failing: true, ..target(n, 8) }).collect();
-        let shares = state.allot(&down);
-        assert_eq!(shares.iter().sum::<usize>(), MOST_STRUGGLING);
-        for (t, share) in down.iter().zip(shares) {
-            state.claimed(t, share, true);
-        }
-        assert_eq!(state.allot(&[target(5_000, 100)]), [100]);
-        assert_eq!(state.allot(&down).iter().sum::<usize>(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_tenant_leaves_room_for_the_others_and_for_all_that_is_its_own() {
-        let mut state = State::default();
-        let slow: Vec<Target> = (0..100).map(|n| target(n, 100)).collect();
-        let shares = state.allot(&slow);
-        assert_eq!(
-            (shares.iter().min(), shares.iter().sum::<usize>() <= MOST_OF_TENANT),
-            (Some(&2), true),
-            "{shares:?}"
-        );
-        for (t, share) in slow.iter().zip(shares) {
-            state.claimed(t, share, true);
-        }
-        let rest = MOST_OF_TENANT - 200;
-        assert_eq!(state.allot(&slow).iter().sum::<usize>(), rest);
-        state.claimed(&slow[0], rest, true);
-        assert_eq!(state.allot(&slow).iter().sum::<usize>(), 0);
-        let other = Target { key: (Uuid::from_u128(1), Uuid::from_u128(1)), ..target(1, 100) };
-        assert_eq!(state.allot(&[slow[1].clone(), other]), [0, 100]);
-        state.done(std::iter::repeat_n(slow[0].key, 10));
-        assert_eq!(state.allot(&slow[..20]).iter().sum::<usize>(), 10, "what is done makes room");
-    }
-
-    #[tokio::test]
-    async fn a_limit_that_changes_holds_at_once_for_what_starts() {
-        let (mut state, t) = (State::default(), target(1, 4));
-        let gate = state.claimed(&t, 4, false);
-        let held: Vec<_> = (0..3).map(|_| Arc::clone(&gate.permits).try_acquire_owned().unwrap()).collect();
-        state.claimed(&target(1, 2), 0, false);
-        assert_eq!((gate.permits.available_permits(), gate.surplus.load(Ordering::Acquire)), (0, 1));
-        state.claimed(&target(1, 5), 0, false);
-        assert_eq!((gate.permits.available_permits(), gate.surplus.load(Ordering::Acquire)), (2, 0));
-        drop(held);
-        assert_eq!(gate.permits.available_permits(), 5);
-    }
-
-    #[tokio::test]
-    async fn what_was_halted_goes_on_when_nothing_is_under_way() {
-        let (mut state, t) = (State::default(), target(1, 4));
-        let gate = state.claimed(&t, 2, true);
-        state.halt([&t.key]);
-        assert!(*gate.halt.borrow());
-        assert_eq!(state.allot(std::slice::from_ref(&t)), [0]);
-        state.done([t.key, t.key]);
-        assert!(!state.has_next());
-        assert_eq!(state.allot(std::slice::from_ref(&t)), [4]);
-        assert!(!*state.claimed(&t, 1, false).halt.borrow());
-    }
-}
+mod tests;

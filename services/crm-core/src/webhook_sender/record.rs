@@ -1,10 +1,11 @@
 //! Writing down what became of requests, many at a time.
 
-use super::{Work, lane::Seen, request::Report};
+use super::{Work, lane::Seen, request::Report, size::Size};
 use aisha_kernel::ErrorCode;
 use aisha_webhooks::{
     dispatch::{LEASE, release},
     outcome::{self, Attempt, SwitchedOff, Verdict},
+    schedule,
 };
 use std::time::Duration;
 use tokio::{
@@ -44,7 +45,7 @@ impl Work {
     }
 
     async fn write_down(&self, batch: Vec<Report>) {
-        let keys: Vec<_> = batch.iter().map(|r| r.delivery.key).collect();
+        let done: Vec<_> = batch.iter().map(|r| (r.delivery.key, Size::of([&r.delivery]))).collect();
         let (mut ended, mut back) = (Vec::new(), Vec::new());
         for report in batch {
             match report.sent {
@@ -52,13 +53,14 @@ impl Work {
                 Some(_) => ended.extend(self.judge(report)),
             }
         }
-        if let Err(e) = release(&self.db, self.me, &back).await {
-            tracing::debug!(error = %e, "what was not sent waits until its lease has run out");
-        }
+        // First what receivers have asked for, so that nobody sends at once what is given back because of it.
         if !ended.is_empty() {
             self.record(&ended).await;
         }
-        self.state.borrow_mut().done(keys);
+        if let Err(e) = release(&self.db, self.me, &back).await {
+            tracing::debug!(error = %e, "what was not sent waits until its lease has run out");
+        }
+        self.state.borrow_mut().done(done);
         self.freed.notify_one();
     }
 
@@ -78,13 +80,14 @@ impl Work {
             Err(what) => (None, None, None, Some(what.to_owned()), None, Duration::ZERO),
         };
         let verdict = Verdict::of(status, attempts, delivery.age, retry_after, route.retries);
+        let hold = schedule::hold(status, retry_after);
         let seen = match verdict {
             Verdict::Delivered => Seen::Success(duration),
             _ => Seen::Failure(kind),
         };
         let mut state = self.state.borrow_mut();
         let tell = state.learn(delivery.key, &seen) && (status.is_some() || kind.is_some());
-        if verdict == Verdict::Gone {
+        if verdict == Verdict::Gone || hold.is_some() {
             state.halt([&delivery.key]);
         }
         metrics::counter!("webhook_deliveries_total", "outcome" => verdict.as_str()).increment(1);
@@ -103,6 +106,7 @@ impl Work {
             started: Duration::ZERO,
             duration,
             interval: route.interval,
+            hold,
             tell,
         };
         Some(Ended { attempt, began })
@@ -144,5 +148,5 @@ impl Work {
 /// The subscription says why it is off, and the change of it is an event like any other.
 fn tell(off: &SwitchedOff) {
     metrics::counter!("webhook_switched_off_total", "reason" => off.reason.clone()).increment(1);
-    tracing::warn!(tenant = %off.key.0, webhook = %off.key.1, reason = off.reason, "a webhook was switched off");
+    tracing::warn!(tenant_id = %off.key.0, webhook = %off.key.1, reason = off.reason, "a webhook was switched off");
 }

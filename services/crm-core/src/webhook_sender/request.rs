@@ -41,6 +41,8 @@ pub(super) struct Job {
     delivery: Option<Delivery>,
     route: Arc<Route>,
     claimed_at: Instant,
+    /// When the claim was answered: the delivery's wait began before, and no request may be early.
+    answered_at: Instant,
     reports: mpsc::UnboundedSender<Report>,
 }
 
@@ -57,9 +59,10 @@ impl Job {
         delivery: Delivery,
         route: Arc<Route>,
         claimed_at: Instant,
+        answered_at: Instant,
         reports: mpsc::UnboundedSender<Report>,
     ) -> Self {
-        Self { delivery: Some(delivery), route, claimed_at, reports }
+        Self { delivery: Some(delivery), route, claimed_at, answered_at, reports }
     }
 
     fn report(&mut self, sent: Option<(Instant, Result<Exchange, &'static str>)>) {
@@ -83,8 +86,8 @@ impl Job {
             let permit = Arc::clone(&gate.permits).acquire_owned().await.ok()?;
             let mut last_start = gate.last_start.lock().await;
             if let Some(interval) = self.route.interval {
-                let after = last_start.map_or(claimed_at, |last| last + interval);
-                sleep_until(after.max(claimed_at + delivery.wait)).await;
+                let after = last_start.map_or(self.answered_at, |last| last + interval);
+                sleep_until(after.max(self.answered_at + delivery.wait)).await;
             }
             let place = places.acquire().await.ok()?;
             *last_start = Some(Instant::now());

@@ -50,7 +50,7 @@ async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiRes
             "limit" => filter.limit = query::number("limit", &text, 1, query::MAX_LIMIT)?,
             "offset" => filter.offset = query::number("offset", &text, 0, query::MAX_OFFSET)?,
             "cursor" => {
-                let cursor = Cursor::decode(&text).map_err(|e| Error::parameter("cursor", e.to_string()))?;
+                let cursor = Cursor::decode(&text).map_err(Error::from)?;
                 filter.cursor = Some(cursor);
             }
             "count" => {

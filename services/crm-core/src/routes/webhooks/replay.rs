@@ -16,7 +16,7 @@ use aisha_http::{
 use aisha_kernel::{Error, TenantId};
 use aisha_webhooks::{
     replay::{Replay, ReplayInput, acting, replay_begin, replay_count, replay_list, replay_read},
-    replay_run::replay_run,
+    replay_run::{ALIVE_EVERY, replay_alive, replay_run},
 };
 use serde::Serialize;
 use std::{cell::RefCell, time::Duration};
@@ -57,10 +57,20 @@ async fn replay(
     })
     .await?;
     let Some(begun) = fresh.into_inner() else { return Ok(stored.into_response()) };
-    let (id, worker) = (begun.id, db.get_ref().clone());
+    let (id, tenant, worker) = (begun.id, me.tenant().0, db.get_ref().clone());
     let task = rt::spawn(async move {
-        if let Err(e) = replay_run(&worker, &why, &begun, async |events| bodies(&worker, events).await).await {
-            tracing::warn!(replay_id = %begun.id, error = %e, cause = ?e.cause, "a replay stopped");
+        let alive = async {
+            loop {
+                tokio::time::sleep(ALIVE_EVERY).await;
+                replay_alive(&worker, &why, id).await;
+            }
+        };
+        let done = tokio::select! {
+            done = replay_run(&worker, &why, &begun, async |events| bodies(&worker, events).await) => done,
+            () = alive => Ok(()),
+        };
+        if let Err(e) = done {
+            tracing::warn!(tenant_id = %tenant, replay_id = %begun.id, error = %e, cause = ?e.cause, "a replay stopped");
         }
     });
     let done = tokio::time::timeout(PATIENCE, task).await.is_ok();
