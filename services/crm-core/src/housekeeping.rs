@@ -32,7 +32,7 @@ fn why(tenant: Option<TenantId>) -> SystemReason {
     SystemReason { reason: "housekeeping", tenant, ..SystemReason::default() }
 }
 
-/// One round.
+/// One round. What goes wrong in one tenant is logged for it, and the others have their turn.
 ///
 /// # Errors
 /// 503 when the database is away.
@@ -40,20 +40,27 @@ pub async fn round(db: &Db) -> Result<(), Error> {
     db.system(&why(None), async |tx| tx.rows(Sql::new("SELECT ensure_partitions()")).await.map(|_| ())).await?;
     let tenants = db.system(&why(None), async |tx| tenant_ids(tx).await).await?;
     for tenant in tenants {
-        for sql in CHORES {
-            loop {
-                let n =
-                    db.system(&why(Some(tenant)), async |tx| tx.rows(Sql::new(*sql)).await.map(|r| r.len())).await?;
-                if i64::try_from(n).unwrap_or(0) < BATCH {
-                    break;
-                }
-            }
+        if let Err(e) = round_of(db, tenant).await {
+            // Without a database there is no next tenant either.
+            db.ping().await?;
+            tracing::warn!(tenant_id = %tenant, error = %e, cause = ?e.cause, "housekeeping of a tenant did not finish; it goes on in an hour");
         }
-        purge(db, tenant).await?;
-        webhooks(db, tenant).await?;
-        care_round(db, &Acting::cron(tenant)).await?;
     }
     Ok(())
+}
+
+async fn round_of(db: &Db, tenant: TenantId) -> Result<(), Error> {
+    for sql in CHORES {
+        loop {
+            let n = db.system(&why(Some(tenant)), async |tx| tx.rows(Sql::new(*sql)).await.map(|r| r.len())).await?;
+            if i64::try_from(n).unwrap_or(0) < BATCH {
+                break;
+            }
+        }
+    }
+    purge(db, tenant).await?;
+    webhooks(db, tenant).await?;
+    care_round(db, &Acting::cron(tenant)).await
 }
 
 async fn webhooks(db: &Db, tenant: TenantId) -> Result<(), Error> {
