@@ -11,5 +11,5 @@ DROP TABLE audit_sealing;
 DROP TABLE audit_chain_state;
 DROP TABLE audit_chain;
 CREATE INDEX audit_log_tenant ON audit_log (tenant_id, changed_at DESC);
-DROP INDEX audit_log_action, audit_log_table, audit_log_user, audit_log_list, audit_log_sealing;
+DROP INDEX audit_log_failed, audit_log_action, audit_log_table, audit_log_user, audit_log_list, audit_log_sealing;
 ALTER TABLE audit_log DROP COLUMN transaction_id;

@@ -1,13 +1,15 @@
 //! The log as CSV, page by page, so that memory stays flat whatever its size.
 
 use crate::{
-    acting,
-    log::{Count, Entry, LogQuery, Reach, log_list},
+    acting, col,
+    log::{Entry, LogQuery, Reach, log_list},
 };
+use aisha_auth::Identity;
 use aisha_csv::cell;
-use aisha_db::{Bind, Db, RequestContext, Sql};
-use aisha_kernel::{Error, cursor::Cursor};
+use aisha_db::{Bind, Db, RequestContext, Sql, Timestamp, record::Count};
+use aisha_kernel::{Error, TenantId, cursor::Cursor};
 use serde_json::Value;
+use time::OffsetDateTime;
 
 /// Entries per page.
 const PAGE: i64 = 500;
@@ -40,8 +42,35 @@ pub struct LogExport {
     done: bool,
 }
 
-/// Begins an export of what the list holds, whatever its limit, and writes the audit row that says who took what out. The
-/// file ends before that row: what happens after the beginning is not part of it.
+/// Writes the audit row that says who took what out of a log, and returns its time.
+///
+/// # Errors
+/// 503 when the database is away.
+pub async fn export_audited(
+    db: &Db,
+    me: &Identity,
+    tenant: Option<TenantId>,
+    cx: &RequestContext,
+    table: &'static str,
+    asked: &str,
+) -> Result<OffsetDateTime, Error> {
+    let mut sql = Sql::new(
+        "INSERT INTO audit_log (tenant_id, action, table_name, changed_by, role, request_id, ip, user_agent, \
+         impersonator, new_values) SELECT current_tenant_id(), 'export', ",
+    );
+    sql.bind(Bind::text(table)).push(
+        ", current_user_id(), r ->> 'role', r ->> 'request_id', r ->> 'ip', r ->> 'user_agent', \
+         (r ->> 'impersonator')::uuid, jsonb_build_object('query', ",
+    );
+    sql.bind(Bind::text(asked));
+    sql.push(") FROM (SELECT current_setting('app.request')::jsonb AS r) AS request RETURNING changed_at");
+    let rows = db.system(&acting(me, "export", tenant, cx), async |tx| tx.rows(sql.clone()).await).await?;
+    let row = rows.first().ok_or_else(|| Error::internal("no row for the export"))?;
+    col::<Timestamp>(row, 0).map(|at| at.0)
+}
+
+/// Begins an export of what the list holds, whatever its limit, and writes its audit row. The file ends before that row: what
+/// happens after the beginning is not part of it.
 ///
 /// # Errors
 /// 503 when the database is away.
@@ -56,17 +85,7 @@ pub async fn export_log(
     query.offset = 0;
     query.cursor = None;
     query.count = Count::None;
-    let mut sql = Sql::new(
-        "INSERT INTO audit_log (tenant_id, action, table_name, changed_by, role, request_id, ip, user_agent, \
-         impersonator, new_values) SELECT current_tenant_id(), 'export', 'audit_log', current_user_id(), r ->> 'role', \
-         r ->> 'request_id', r ->> 'ip', r ->> 'user_agent', (r ->> 'impersonator')::uuid, jsonb_build_object('query', ",
-    );
-    sql.bind(Bind::text(asked));
-    sql.push(") FROM (SELECT current_setting('app.request')::jsonb AS r) AS request RETURNING changed_at");
-    let why = acting(reach.identity(), "export", reach.tenant_id(), cx);
-    let rows = db.system(&why, async |tx| tx.rows(sql.clone()).await).await?;
-    let begun = rows.first().ok_or_else(|| Error::internal("no row for the export"))?;
-    let begun = crate::col(begun, 0)?;
+    let begun = export_audited(db, reach.identity(), reach.tenant_id(), cx, "audit_log", asked).await?;
     query.before = Some(query.before.map_or(begun, |before| before.min(begun)));
     Ok(LogExport { db: db.clone(), reach, query, started: false, done: false })
 }
@@ -82,7 +101,7 @@ impl LogExport {
         }
         let page = log_list(&self.db, &self.reach, &self.query).await?;
         match &page.next_cursor {
-            Some(cursor) => self.query.cursor = Some(Cursor::decode(cursor).map_err(Error::internal)?),
+            Some(cursor) => self.query.cursor = Some(Cursor::decode(cursor)?),
             None => self.done = true,
         }
         let mut out = String::new();

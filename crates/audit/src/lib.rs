@@ -10,9 +10,9 @@ pub mod seal;
 pub mod trust;
 pub mod verify;
 
-use aisha_auth::Identity;
-use aisha_db::{Column, PgRow, RequestContext, SystemReason, tx::Rows};
-use aisha_kernel::{Error, TenantId};
+pub(crate) use aisha_db::acting;
+use aisha_db::{Column, PgRow, SystemReason, tx::Rows};
+use aisha_kernel::Error;
 
 pub(crate) fn col<T: Column>(row: &PgRow, index: usize) -> Result<T, Error> {
     row.get(index).map_err(Error::internal)
@@ -21,16 +21,6 @@ pub(crate) fn col<T: Column>(row: &PgRow, index: usize) -> Result<T, Error> {
 /// The value in the first row; the default when there is none.
 pub(crate) fn first<T: Column + Default>(rows: &Rows) -> Result<T, Error> {
     rows.first().map_or_else(|| Ok(T::default()), |row| col(row, 0))
-}
-
-/// The platform acting for somebody who is signed in.
-pub(crate) fn acting(
-    me: &Identity,
-    reason: &'static str,
-    tenant: Option<TenantId>,
-    cx: &RequestContext,
-) -> SystemReason {
-    SystemReason { reason, tenant, user: Some(me.user_id.0), role: Some(me.role), request: cx.clone() }
 }
 
 /// The platform for its own sake.

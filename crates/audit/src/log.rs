@@ -2,7 +2,11 @@
 
 use crate::{acting, col, first};
 use aisha_auth::{Action, Identity, Principal};
-use aisha_db::{Bind, Db, Json, PgRow, RequestContext, Sql, Timestamp, tx::Rows};
+use aisha_db::{
+    Bind, Db, Json, PgRow, RequestContext, Sql, Timestamp,
+    record::{Count, list::COUNT_CAP},
+    tx::Rows,
+};
 use aisha_kernel::{Error, TenantId, cursor::Cursor};
 use serde::Serialize;
 use std::{collections::HashMap, sync::Arc};
@@ -11,8 +15,6 @@ use uuid::Uuid;
 
 /// The permission that all of it takes.
 pub const RESOURCE: &str = "audit_logs";
-/// Entries are counted up to here unless all are asked for.
-const COUNTED: i64 = 10_000;
 /// What a cursor of this list belongs to.
 const SORT: &str = "-changed_at";
 
@@ -84,22 +86,10 @@ impl Reach {
     }
 }
 
-/// How many entries there are, if that is wanted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Count {
-    /// Up to 10,000.
-    #[default]
-    Capped,
-    /// To the end.
-    Exact,
-    /// Not at all.
-    None,
-}
-
 /// Which entries.
 #[derive(Debug, Clone, Default)]
 pub struct LogQuery {
-    /// Of what this user did, failed sign-ins included.
+    /// Of what this user did, and of sign-ins that failed as this user or with this address.
     pub user_email: Option<String>,
     /// Of this action, exactly.
     pub action: Option<String>,
@@ -207,15 +197,17 @@ fn time(at: OffsetDateTime) -> Result<Bind, Error> {
 }
 
 /// The conditions, without the place in the list.
-fn condition(reach: &Reach, query: &LogQuery, users: Option<&[Uuid]>) -> Result<Sql, Error> {
+fn condition(reach: &Reach, query: &LogQuery, who: Option<&Who>) -> Result<Sql, Error> {
     // Planned for its values: an index that serves one user, or one action, is of no use for another.
     let mut sql = Sql::new(" WHERE ").prepared_once();
     reach.push_tenant(&mut sql);
-    if let Some(users) = users {
-        sql.push(" AND (a.changed_by = ANY (").bind(Bind::Uuids(users.to_vec()));
-        sql.push(") OR (a.action = 'FAILED_LOGIN' AND a.record_id = ANY (")
-            .bind(Bind::Uuids(users.to_vec()))
-            .push(")))");
+    if let Some(who) = who {
+        // The address that was tried may be nobody's, or one that the user had then; each part has its index.
+        let users = || Bind::Uuids(who.users.clone());
+        sql.push(" AND (a.changed_by = ANY (").bind(users());
+        sql.push(") OR (a.action = 'FAILED_LOGIN' AND a.record_id = ANY (").bind(users());
+        sql.push(")) OR (a.action = 'FAILED_LOGIN' AND a.new_values ->> 'email' = ").bind(Bind::text(&who.email));
+        sql.push("))");
     }
     if let Some(action) = &query.action {
         sql.push(" AND a.action = ").bind(Bind::text(action));
@@ -236,24 +228,28 @@ fn condition(reach: &Reach, query: &LogQuery, users: Option<&[Uuid]>) -> Result<
 }
 
 fn after(cursor: &Cursor) -> Result<Sql, Error> {
-    let wrong = || Error::parameter("cursor", "is not a cursor of this list");
-    let at = match (cursor.sort.as_str(), cursor.values.as_slice()) {
-        (SORT, [Some(at)]) => OffsetDateTime::parse(at, &Rfc3339).map_err(|_| wrong())?,
-        _ => return Err(wrong()),
-    };
     let mut sql = Sql::new(" AND (a.changed_at, a.id) < (");
-    sql.bind(time(at)?).push(", ").bind(cursor.id).push(")");
+    sql.bind(time(cursor.instant(SORT)?)?).push(", ").bind(cursor.id).push(")");
     Ok(sql)
 }
 
-/// The users with this address, among the tenant's own and the platform's operators, who act in tenants too.
-async fn users_of(db: &Db, reach: &Reach, email: &str) -> Result<Vec<Uuid>, Error> {
-    let mut sql = Sql::new("SELECT id FROM users WHERE email = ");
-    sql.bind(Bind::text(email.trim().to_lowercase())).push(" AND (tenant_id IS NULL OR tenant_id = ");
-    sql.bind(Bind::Uuid(reach.tenant_id().map(|t| t.0))).push(")");
-    let why = acting(reach.identity(), "audit log", reach.tenant_id(), &RequestContext::default());
-    let rows = db.system(&why, async |tx| tx.rows(sql.clone()).await).await?;
-    rows.iter().map(|row| col(row, 0)).collect()
+/// Somebody by address.
+struct Who {
+    email: String,
+    /// The users with it, among the tenant's own and the platform's operators, who act in tenants too.
+    users: Vec<Uuid>,
+}
+
+impl Who {
+    async fn find(db: &Db, reach: &Reach, email: &str) -> Result<Self, Error> {
+        let email = email.trim().to_lowercase();
+        let mut sql = Sql::new("SELECT id FROM users WHERE email = ");
+        sql.bind(Bind::text(&email)).push(" AND (tenant_id IS NULL OR tenant_id = ");
+        sql.bind(Bind::Uuid(reach.tenant_id().map(|t| t.0))).push(")");
+        let why = acting(reach.identity(), "audit log", reach.tenant_id(), &RequestContext::default());
+        let rows = db.system(&why, async |tx| tx.rows(sql.clone()).await).await?;
+        Ok(Self { email, users: rows.iter().map(|row| col(row, 0)).collect::<Result<_, _>>()? })
+    }
 }
 
 /// Adds the addresses of operators: a tenant's role does not see them, and a tenant is to know who acted in it.
@@ -280,11 +276,11 @@ async fn name_operators(db: &Db, reach: &Reach, entries: &mut [Entry]) -> Result
 /// # Errors
 /// 400 for a cursor of another list, 503 when the database is away.
 pub async fn log_list(db: &Db, reach: &Reach, query: &LogQuery) -> Result<LogPage, Error> {
-    let users = match &query.user_email {
-        Some(email) => Some(users_of(db, reach, email).await?),
+    let who = match &query.user_email {
+        Some(email) => Some(Who::find(db, reach, email).await?),
         None => None,
     };
-    let wanted = condition(reach, query, users.as_deref())?;
+    let wanted = condition(reach, query, who.as_ref())?;
     // The page first, then the addresses: a join inside would be planned for the whole log.
     let mut page = Sql::new(format!("SELECT {COLUMNS} FROM (SELECT * FROM audit_log a"));
     page.append(wanted.clone());
@@ -299,7 +295,7 @@ pub async fn log_list(db: &Db, reach: &Reach, query: &LogQuery) -> Result<LogPag
         let mut total = Sql::new("SELECT count(*) FROM (SELECT FROM audit_log a");
         total.append(wanted);
         if query.count == Count::Capped {
-            total.push(" LIMIT ").bind(Bind::Int(COUNTED + 1));
+            total.push(" LIMIT ").bind(Bind::Int(COUNT_CAP + 1));
         }
         total.push(") AS counted");
         statements.push(total);
@@ -311,18 +307,12 @@ pub async fn log_list(db: &Db, reach: &Reach, query: &LogQuery) -> Result<LogPag
     let limit = usize::try_from(query.limit).unwrap_or(0);
     let more = entries.len() > limit;
     entries.truncate(limit);
-    let next_cursor = match entries.last().filter(|_| more) {
-        Some(last) => {
-            let at = last.changed_at.0.format(&Rfc3339).map_err(Error::internal)?;
-            Some(Cursor { sort: SORT.into(), values: vec![Some(at)], id: last.id }.encode())
-        }
-        None => None,
-    };
+    let next_cursor = entries.last().filter(|_| more).map(|e| Cursor::at(SORT, e.changed_at.0, e.id).encode());
     name_operators(db, reach, &mut entries).await?;
-    let bounded = query.count == Count::Capped && counted.is_some_and(|n| n > COUNTED);
+    let bounded = query.count == Count::Capped && counted.is_some_and(|n| n > COUNT_CAP);
     Ok(LogPage {
         entries,
-        total: if bounded { Some(COUNTED) } else { counted },
+        total: if bounded { Some(COUNT_CAP) } else { counted },
         total_is_lower_bound: bounded,
         next_cursor,
     })

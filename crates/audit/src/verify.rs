@@ -268,15 +268,17 @@ async fn save(db: &Db, chain: Uuid, found: &Verification) -> Result<(), Error> {
     db.system(&platform("audit verification"), async |tx| tx.rows(sql.clone()).await).await.map(drop)
 }
 
-/// Verifies the chain whose last verification is the longest ago, if that is more than a day; of several processes one
-/// takes it. Returns whether there was one.
+/// Verifies the chain whose last verification is the longest ago, if that is more than a day. Of several processes one takes
+/// it, and has an hour: a chain whose verification came to no end, whatever the reason, is taken again after that. Returns
+/// whether there was one.
 ///
 /// # Errors
 /// 503 when the database is away.
 pub async fn verify_due(db: &Db) -> Result<Option<(Uuid, Verification)>, Error> {
     let sql = Sql::new(
-        "UPDATE audit_chain_state SET verified_at = clock_timestamp() WHERE tenant_id = (SELECT tenant_id \
-         FROM audit_chain_state WHERE verified_at IS NULL OR verified_at < clock_timestamp() - interval '1 day' \
+        "UPDATE audit_chain_state SET claimed_at = clock_timestamp() WHERE tenant_id = (SELECT tenant_id \
+         FROM audit_chain_state WHERE (verified_at IS NULL OR verified_at < clock_timestamp() - interval '1 day') \
+         AND (claimed_at IS NULL OR claimed_at < clock_timestamp() - interval '1 hour') \
          ORDER BY verified_at NULLS FIRST LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING tenant_id",
     );
     let rows = db.system(&platform("audit verification"), async |tx| tx.rows(sql.clone()).await).await?;

@@ -25,13 +25,14 @@ impl Entry {
         let text = |t: Option<&str>| Bind::Text(t.map(str::to_owned), "text");
         let mut sql = Sql::new(
             "INSERT INTO audit_log (action, tenant_id, table_name, record_id, changed_by, role, request_id, ip, \
-             user_agent, new_values) VALUES (",
+             user_agent, new_values, impersonator) VALUES (",
         );
         sql.bind(Bind::text(self.action)).push(", ").bind(Bind::Uuid(self.tenant)).push(", ");
         sql.bind(Bind::text(self.table)).push(", ").bind(Bind::Uuid(self.record)).push(", ");
         sql.bind(Bind::Uuid(self.user)).push(", ").bind(text(self.role.map(Role::as_str))).push(", ");
         sql.bind(text(cx.request_id.as_deref())).push(", ").bind(text(cx.ip.as_deref())).push(", ");
-        sql.bind(text(cx.user_agent.as_deref())).push(", ").bind(json(&self.values)).push(")");
+        sql.bind(text(cx.user_agent.as_deref())).push(", ").bind(json(&self.values));
+        sql.push(", (nullif(current_setting('app.request', true), '')::jsonb ->> 'impersonator')::uuid)");
         sql
     }
 }

@@ -27,15 +27,14 @@ pub async fn export_record<R: Record>(db: &Db, me: &Principal, cx: &RequestConte
     };
     db.system(&why, async |tx| {
         let mut sql = Sql::new(
-            "INSERT INTO audit_log (tenant_id, action, table_name, entity, changed_by, role, request_id, ip, user_agent, new_values) \
-             SELECT current_tenant_id(), 'export', ",
+            "INSERT INTO audit_log (tenant_id, action, table_name, entity, changed_by, role, request_id, ip, user_agent, \
+             impersonator, new_values) SELECT current_tenant_id(), 'export', ",
         );
-        sql.bind(Bind::text(R::DEF.table)).push(", ").bind(Bind::text(R::DEF.name)).push(", current_user_id(), ");
-        sql.bind(Bind::text(me.identity().role.as_str())).push(", ");
-        sql.bind(Bind::Text(cx.request_id.clone(), "text")).push(", ");
-        sql.bind(Bind::Text(cx.ip.clone(), "text")).push(", ");
-        sql.bind(Bind::Text(cx.user_agent.clone(), "text")).push(", jsonb_build_object('query', ");
-        sql.bind(Bind::text(query)).push(")");
+        sql.bind(Bind::text(R::DEF.table)).push(", ").bind(Bind::text(R::DEF.name)).push(
+            ", current_user_id(), r ->> 'role', r ->> 'request_id', r ->> 'ip', r ->> 'user_agent', \
+             (r ->> 'impersonator')::uuid, jsonb_build_object('query', ",
+        );
+        sql.bind(Bind::text(query)).push(") FROM (SELECT current_setting('app.request')::jsonb AS r) AS request");
         tx.rows(sql).await.map(|_| ())
     })
     .await

@@ -2,7 +2,7 @@
 
 use aisha_audit::{
     seal::seal_round,
-    verify::{Anchor, Verification, verify},
+    verify::{Anchor, Verification, verify, verify_due},
 };
 use aisha_db::{Db, DbConfig};
 use aisha_testkit::{Stack, TestTenant, database, fixture::superuser};
@@ -28,7 +28,7 @@ pub(super) async fn seal_all() {
 }
 
 /// Seals until every row of the tenant has its link: a transaction of another test may hold it up for a while.
-async fn sealed(stack: &Stack, tenant: Uuid) {
+pub(super) async fn sealed(stack: &Stack, tenant: Uuid) {
     for _ in 0..600 {
         seal_all().await;
         let rows = format!("SELECT count(*) FROM audit_log WHERE tenant_id = '{tenant}'");
@@ -316,4 +316,55 @@ async fn many_rows_are_sealed_in_bulk_by_several_at_once() {
         println!("{} links verified in {:?}", found.links, started.elapsed());
         assert!(found.intact() && found.pending == 0, "{found:?}");
     }
+}
+
+#[actix_web::test]
+async fn a_verification_that_came_to_no_end_says_nothing_and_is_made_again() {
+    // Nobody else verifies in this database.
+    let stack = Stack::events_with(&[("CRM_CORE_ROLES", "api")]).await;
+    let own = stack.own.as_ref().unwrap();
+    let config = DbConfig { url: own.database_url.clone(), pool_size: 2, application_name: "audit".into() };
+    let db = Db::new(&config).unwrap();
+    let t = stack.tenant().await;
+    let there = format!("SELECT count(*) FROM audit_chain_state WHERE tenant_id = '{}'", t.id);
+    for _ in 0..600 {
+        seal_round(&db).await.unwrap();
+        if stack.count(&there).await > 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    verify(&db, t.id, None).await.unwrap();
+    stack
+        .sql(&format!(
+            "UPDATE audit_chain_state SET verified_at = now() - CASE WHEN tenant_id = '{}' THEN interval '2 days' \
+             ELSE interval '0' END",
+            t.id
+        ))
+        .await;
+    let shown = async || {
+        let trust = t.admin.client.get("/api/trust").await.expect(200).data();
+        let state = &trust["audit_chain"]["state"];
+        (state["verified_at"].clone(), state["verified"].clone())
+    };
+    let before = shown().await;
+    assert!(before.0.is_string() && before.1.is_object(), "{before:?}");
+
+    // Who verifies is killed on the way.
+    let holding = database::connect(&own.admin_url).await;
+    holding.batch_execute("BEGIN; LOCK TABLE audit_chain IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    assert!(tokio::time::timeout(Duration::from_secs(1), verify_due(&db)).await.is_err(), "it waits for the lock");
+    holding.batch_execute("ROLLBACK").await.unwrap();
+    assert_eq!(shown().await, before, "nothing was verified since");
+
+    // It is left alone for a while, and then taken again.
+    let due = async || verify_due(&db).await.unwrap();
+    assert!(due().await.is_none());
+    stack.sql("UPDATE audit_chain_state SET claimed_at = claimed_at - interval '61 minutes'").await;
+    let (chain, found) = due().await.unwrap();
+    assert!(chain == t.id && found.intact(), "{chain} {found:?}");
+    let after = shown().await;
+    assert!(after.0.as_str() > before.0.as_str(), "{after:?}");
+    stack.sql("UPDATE audit_chain_state SET claimed_at = claimed_at - interval '61 minutes'").await;
+    assert!(due().await.is_none(), "once a day");
 }

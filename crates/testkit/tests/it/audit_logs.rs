@@ -2,7 +2,10 @@
 
 use aisha_testkit::{Stack, TestTenant};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 async fn list(t: &TestTenant, query: &str) -> Value {
     t.admin.client.get(&format!("/api/audit-logs?{query}")).await.expect(200).data()
@@ -254,4 +257,101 @@ async fn what_people_do_to_accounts_is_there_and_no_secret_is() {
     }
     let failed = list(&t, &format!("user_email={email}&action=FAILED_LOGIN")).await;
     assert_eq!((&failed["total"], &failed["audit-logs"][0]["user_email"]), (&json!(1), &json!(email)));
+}
+
+#[actix_web::test]
+async fn what_is_shown_with_an_address_is_found_by_it() {
+    let stack = Stack::platform().await;
+    let (t, root) = (stack.tenant().await, stack.superadmin().await);
+    let nobody = format!("nobody{}@example.test", aisha_kernel::new_id().simple());
+    let former = format!("former{}@example.test", aisha_kernel::new_id().simple());
+    stack.sql(&format!("UPDATE users SET email = '{former}' WHERE id = '{}'", t.employee.user_id)).await;
+    for email in [&nobody, &former] {
+        let login = json!({ "email": email.to_uppercase(), "password": "Wrong-Horse-42!" });
+        stack.anonymous().post("/api/auth/login", login).await.expect(401);
+    }
+    stack.sql(&format!("UPDATE users SET email = '{}' WHERE id = '{}'", t.employee.email, t.employee.user_id)).await;
+    let emails = |page: &Value| -> Vec<String> {
+        let entries = page["audit-logs"].as_array().unwrap();
+        entries.iter().map(|e| e["user_email"].as_str().unwrap().to_owned()).collect()
+    };
+
+    // An address that nobody has belongs to no tenant.
+    let of_nobody = format!("user_email={}&action=FAILED_LOGIN", nobody.to_uppercase());
+    let platform = root.client.get(&format!("/api/audit-logs?scope=platform&{of_nobody}")).await.expect(200).data();
+    assert_eq!((&platform["total"], emails(&platform)), (&json!(1), vec![nobody]), "{platform:#}");
+    assert_eq!(list(&t, &of_nobody).await["total"], 0);
+
+    // One that a user had then is found by it, and by the user's address of today; in no other tenant.
+    for email in [&former, &t.employee.email] {
+        let page = list(&t, &format!("user_email={email}&action=FAILED_LOGIN")).await;
+        assert_eq!((&page["total"], emails(&page)), (&json!(1), vec![former.clone()]), "{email}: {page:#}");
+    }
+    let other = stack.tenant().await;
+    assert_eq!(list(&other, &format!("user_email={former}")).await["total"], 0);
+    root.client.get(&format!("/api/audit-logs?scope=platform&user_email={former}")).await.expect(200);
+}
+
+#[actix_web::test]
+async fn an_address_is_found_without_a_look_at_every_failure() {
+    // Its own database, in which an index that is used was used here.
+    let stack = Stack::events_with(&[("CRM_CORE_ROLES", "api")]).await;
+    let root = stack.superadmin().await;
+    // Somebody tries addresses by the thousand: they all concern no tenant.
+    stack
+        .sql(
+            "INSERT INTO audit_log (action, table_name, new_values) SELECT 'FAILED_LOGIN', 'users', \
+             jsonb_build_object('email', i || '@example.test') FROM generate_series(1, 50000) i; ANALYZE audit_log",
+        )
+        .await;
+    let read = async |what: &str| {
+        stack
+            .count(&format!(
+                "SELECT coalesce(sum(idx_scan), 0)::bigint FROM pg_stat_user_indexes \
+                 WHERE relname LIKE 'audit_log_%' AND indexrelname LIKE '%{what}%'"
+            ))
+            .await
+    };
+    // The server counts now and then.
+    let end = Instant::now() + Duration::from_secs(30);
+    while read("_expr_").await == 0 {
+        assert!(Instant::now() < end, "another way was taken");
+        let page = root.client.get("/api/audit-logs?scope=platform&user_email=777@example.test").await.expect(200);
+        assert_eq!(page.data()["total"], 1);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(read("tenant_id_action").await, 0, "nor all of the failures");
+}
+
+#[actix_web::test]
+async fn who_takes_something_out_of_a_tenant_is_named() {
+    let stack = Stack::platform().await;
+    let (t, root) = (stack.tenant().await, stack.superadmin().await);
+    for path in ["audit-logs", "system-logs", "contacts", "users"] {
+        let agent = [("user-agent", "exporter/2")];
+        let of = format!("/api/{path}/export?tenant_id={}", t.id);
+        root.client.send("GET", &of, &agent, None).await.expect(200);
+        t.admin.client.get(&format!("/api/{path}/export")).await.expect(200);
+    }
+    let page = list(&t, "limit=200").await;
+    let (taken, own): (Vec<&Value>, Vec<&Value>) = page["audit-logs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|e| ["export", "DATA_EXPORT"].contains(&e["action"].as_str().unwrap()))
+        .partition(|e| e["role"] == "superadmin");
+    let tables = |entries: &[&Value]| -> BTreeSet<String> {
+        entries.iter().map(|e| e["table_name"].as_str().unwrap().to_owned()).collect()
+    };
+    let all = BTreeSet::from(["audit_log", "system_logs", "contacts", "users"].map(str::to_owned));
+    assert_eq!((tables(&taken), tables(&own)), (all.clone(), all));
+    for entry in &taken {
+        assert_eq!(
+            (&entry["impersonator"], &entry["user_email"], &entry["user_agent"]),
+            (&json!(root.user_id), &json!(root.email), &json!("exporter/2")),
+            "{entry:#}"
+        );
+        assert!(entry["request_id"].is_string() && entry["ip"].is_string(), "{entry:#}");
+    }
+    assert!(own.iter().all(|e| e["impersonator"].is_null() && e["user_email"] == json!(t.admin.email)), "{own:#?}");
 }
