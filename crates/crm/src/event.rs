@@ -1,14 +1,14 @@
 //! Events of records: what is written in the outbox, as the API shows it. What is no record (a user, a tenant) is passed on as
-//! it was written.
+//! it was written: the row without its secrets, which never get there, and without what only some may read.
 
 use aisha_db::{
-    Bind, Sql, TenantTx, Tx,
+    Bind, Json, Sql, TenantTx, Tx,
     outbox::OutboxRow,
     record::{Record, RecordDef, event},
 };
 use aisha_kernel::Error;
-use serde_json::value::RawValue;
-use std::collections::HashSet;
+use serde_json::value::{RawValue, to_raw_value};
+use std::collections::{BTreeMap, HashSet};
 use uuid::Uuid;
 
 /// `data` and `previous` of an event.
@@ -20,10 +20,27 @@ pub struct Rendered {
     pub previous: Option<Box<RawValue>>,
 }
 
+/// Columns that the API shows only to who may change the row: addresses and agents of a tenant's calling providers are half a
+/// secret, and events reach others.
+const UNTOLD: &[(&str, &[&str])] =
+    &[("tenant", &["ai_calling_providers", "callfluent_key_set_at", "thoughtly_key_set_at"])];
+
 /// An event as it was written: for what makes no record.
 #[must_use]
 pub fn as_written(row: &OutboxRow) -> Rendered {
-    Rendered { data: event::raw(&row.data), previous: row.previous.as_ref().map(event::raw) }
+    let untold = UNTOLD.iter().find(|(entity, _)| *entity == row.entity).map_or(&[][..], |(_, names)| *names);
+    let told = |json: &Json| without(json, untold).unwrap_or_else(|| event::raw(json));
+    let previous = row.previous.as_ref().map(told).filter(|p| p.get() != "{}");
+    Rendered { data: told(&row.data), previous }
+}
+
+fn without(json: &Json, names: &[&str]) -> Option<Box<RawValue>> {
+    if names.is_empty() {
+        return None;
+    }
+    let mut fields: BTreeMap<String, Box<RawValue>> = serde_json::from_str(json.as_str()).ok()?;
+    fields.retain(|name, _| !names.contains(&name.as_str()));
+    to_raw_value(&fields).ok()
 }
 
 /// The events in the form in which the API shows their records, one for each row and in their order: in a caller's
