@@ -64,6 +64,8 @@ fn good_values_pass() {
     RedisSection::read(&env);
     AmqpSection::read(&env);
     assert_eq!(LogSection::read(&env).format, LogFormat::Json);
+    assert!(LogSection::read(&env).performance, "unless it is switched off");
+    assert!(!LogSection::read(&Env::from_map([("ENABLE_PERFORMANCE_LOGGING", "false")])).performance);
     assert_eq!(env.list("ALLOWED_ORIGINS"), ["http://a", "http://b"]);
     assert_eq!(env.list("NONE"), Vec::<String>::new());
     assert!(env.flag("PRODUCTION_READONLY", false));

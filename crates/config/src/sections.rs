@@ -2,7 +2,7 @@
 
 use crate::Env;
 use secrecy::SecretString;
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 /// Where and how a service listens.
 #[derive(Debug, Clone)]
@@ -64,12 +64,17 @@ impl DatabaseSection {
 pub struct RedisSection {
     /// `REDIS_URL`.
     pub url: SecretString,
+    /// `REDIS_TIMEOUT_MS`: how long an answer may take; every request waits for one.
+    pub timeout: Duration,
 }
 
 impl RedisSection {
     /// Reads the section.
     pub fn read(env: &Env) -> Self {
-        Self { url: env.secret_url("REDIS_URL", &["redis"]) }
+        Self {
+            url: env.secret_url("REDIS_URL", &["redis"]),
+            timeout: env.millis_or("REDIS_TIMEOUT_MS", Duration::from_millis(250)),
+        }
     }
 }
 
@@ -106,6 +111,8 @@ pub struct LogSection {
     pub format: LogFormat,
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`: base URL of a collector; traces are exported only when it is set.
     pub otlp_endpoint: Option<String>,
+    /// `ENABLE_PERFORMANCE_LOGGING`: whether it is kept how long requests took.
+    pub performance: bool,
 }
 
 impl LogSection {
@@ -119,12 +126,13 @@ impl LogSection {
                 LogFormat::Pretty,
             ),
             otlp_endpoint: env.optional_url("OTEL_EXPORTER_OTLP_ENDPOINT", &["http", "https"]),
+            performance: env.flag("ENABLE_PERFORMANCE_LOGGING", true),
         }
     }
 }
 
 impl Default for LogSection {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Pretty, otlp_endpoint: None }
+        Self { level: "info".to_owned(), format: LogFormat::Pretty, otlp_endpoint: None, performance: true }
     }
 }

@@ -151,6 +151,7 @@ diesel::table! {
         link -> Int8,
         hash -> Bytea,
         sealed_at -> Timestamptz,
+        claimed_at -> Nullable<Timestamptz>,
         verified_at -> Nullable<Timestamptz>,
         verified -> Nullable<Jsonb>,
     }
@@ -1092,6 +1093,7 @@ diesel::table! {
         lease_owner -> Nullable<Uuid>,
         lease_until -> Nullable<Timestamptz>,
         scheduled_at -> Timestamptz,
+        by_hand -> Bool,
         first_attempt_at -> Nullable<Timestamptz>,
         last_attempt_at -> Nullable<Timestamptz>,
         finished_at -> Nullable<Timestamptz>,
@@ -1121,6 +1123,7 @@ diesel::table! {
         seq -> Int8,
         record_id -> Nullable<Uuid>,
         body -> Text,
+        body_bytes -> Int4,
         happened_at -> Timestamptz,
         created_at -> Timestamptz,
     }

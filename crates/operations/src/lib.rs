@@ -4,6 +4,7 @@
 //! Belongs here: storing what telemetry has collected, and reading it; notifications and what makes them. Does not belong
 //! here: collecting (`aisha-telemetry`), the audit log, HTTP, the broker that events come from.
 
+pub mod database;
 pub mod diagnosis;
 pub mod instance;
 pub mod notification;

@@ -1,7 +1,6 @@
 //! Small helpers between rows, binds and the types of this crate.
 
-use aisha_auth::Identity;
-use aisha_db::{Bind, Column, PgRow, RequestContext, SystemReason};
+use aisha_db::{Bind, Column, PgRow, SystemReason};
 use aisha_kernel::{Error, TenantId};
 use serde_json::Value;
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
@@ -24,16 +23,6 @@ pub(crate) fn instant(at: OffsetDateTime) -> String {
 /// An instant as a bind.
 pub(crate) fn at(at: OffsetDateTime) -> Bind {
     Bind::Text(Some(instant(at)), "timestamptz")
-}
-
-/// The platform acting for somebody who is signed in.
-pub(crate) fn on_behalf(
-    me: &Identity,
-    reason: &'static str,
-    tenant: Option<TenantId>,
-    request: &RequestContext,
-) -> SystemReason {
-    SystemReason { reason, tenant, user: Some(me.user_id.0), role: Some(me.role), request: request.clone() }
 }
 
 /// The platform acting by itself.

@@ -37,7 +37,7 @@ impl Drop for Guard {
 }
 
 /// Sets up logs (stdout, and [`records`] for whoever stores them), metrics and, when an OTLP endpoint is configured,
-/// traces. Never keeps a service from starting: what cannot be set up is reported in the log. A second call in one
+/// traces; says whether durations are kept. Never keeps a service from starting: what cannot be set up is reported in the log. A second call in one
 /// process changes nothing, so tests may each call it.
 pub fn init(service_name: &str, settings: &LogSection) -> Guard {
     prometheus::install();
@@ -57,8 +57,11 @@ pub fn init(service_name: &str, settings: &LogSection) -> Guard {
         .with(records::Collector::new().with_filter(LevelFilter::WARN))
         .try_init()
         .is_ok();
-    if first && exporter.is_some() {
-        trace::enable();
+    if first {
+        performance::keep(settings.performance);
+        if exporter.is_some() {
+            trace::enable();
+        }
     }
     if let Some(e) = bad_filter {
         tracing::warn!(error = %e, "LOG_LEVEL is not understood, using info");

@@ -176,13 +176,7 @@ pub(super) fn page_sql(
     let mut sql = Sql::new(format!("SELECT {COLUMNS}{FROM}"));
     sql.append(filter.condition(reader));
     if let Some(cursor) = cursor {
-        let wrong = || Error::parameter("cursor", "is not a cursor of this list");
-        let [Some(instant)] = cursor.values.as_slice() else { return Err(wrong()) };
-        let parsed = OffsetDateTime::parse(instant, &time::format_description::well_known::Rfc3339);
-        if cursor.sort != SORT {
-            return Err(wrong());
-        }
-        sql.push(" AND (l.created_at, l.id) < (").bind(at(parsed.map_err(|_| wrong())?));
+        sql.push(" AND (l.created_at, l.id) < (").bind(at(cursor.instant(SORT)?));
         sql.push(", ").bind(cursor.id).push(")");
     }
     sql.push(" ORDER BY l.created_at DESC, l.id DESC LIMIT ").bind(Bind::Int(limit));
@@ -194,11 +188,7 @@ pub(super) fn page_sql(
 pub(super) fn page_rows(rows: &Rows, limit: i64) -> Result<(Vec<LogEntry>, Option<Cursor>), Error> {
     let entries = rows.iter().map(from_row).collect::<Result<Vec<_>, _>>()?;
     let full = i64::try_from(entries.len()).unwrap_or(i64::MAX) >= limit;
-    let next = entries.last().filter(|_| full).map(|last| Cursor {
-        sort: SORT.to_owned(),
-        values: vec![Some(crate::sql::instant(last.created_at.0))],
-        id: last.id,
-    });
+    let next = entries.last().filter(|_| full).map(|last| Cursor::at(SORT, last.created_at.0, last.id));
     Ok((entries, next))
 }
 

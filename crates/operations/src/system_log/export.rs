@@ -4,43 +4,14 @@ use super::{
     LogFilter, Reader,
     entry::{LogEntry, fetch, page_rows, page_sql},
 };
-use crate::sql::on_behalf;
-use aisha_auth::Identity;
 use aisha_csv::cell;
-use aisha_db::{Bind, Db, RequestContext, Sql};
-use aisha_kernel::{Error, TenantId, cursor::Cursor};
+use aisha_db::Db;
+use aisha_kernel::{Error, cursor::Cursor};
 
 /// Rows per page.
 const PAGE: i64 = 500;
 const HEADER: &str =
     "created_at,level,service,source,message,request_id,trace_id,tenant_id,user_email,user_id,fields\r\n";
-
-/// Writes the audit row that says who took the log out.
-///
-/// # Errors
-/// 503 when the database is away.
-pub async fn export_record(
-    db: &Db,
-    me: &Identity,
-    tenant: Option<TenantId>,
-    request: &RequestContext,
-    query: &str,
-) -> Result<(), Error> {
-    let why = on_behalf(me, "export", tenant, request);
-    db.system(&why, async |tx| {
-        let mut sql = Sql::new(
-            "INSERT INTO audit_log (tenant_id, action, table_name, changed_by, role, request_id, ip, user_agent, new_values) \
-             SELECT current_tenant_id(), 'export', 'system_logs', current_user_id(), ",
-        );
-        sql.bind(Bind::text(me.role.as_str()));
-        for fact in [&request.request_id, &request.ip, &request.user_agent] {
-            sql.push(", ").bind(Bind::Text(fact.clone(), "text"));
-        }
-        sql.push(", jsonb_build_object('query', ").bind(Bind::text(query)).push(")");
-        tx.rows(sql).await.map(|_| ())
-    })
-    .await
-}
 
 /// The pages of an export as CSV text; the first has the header.
 pub struct LogExport {

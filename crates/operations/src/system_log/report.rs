@@ -1,9 +1,9 @@
 //! What the web application reports of itself.
 
-use super::{LEVELS, LogEntry, Reader, system_log_read};
-use crate::sql::{json, on_behalf};
+use super::{LEVELS, LogEntry, Reader, level, system_log_read};
+use crate::sql::json;
 use aisha_auth::Identity;
-use aisha_db::{Bind, Db, RequestContext, Sql};
+use aisha_db::{Bind, Db, RequestContext, Sql, acting};
 use aisha_kernel::{Error, FieldError, TenantId, new_id};
 use serde_json::{Map, Value};
 
@@ -68,16 +68,10 @@ impl ClientReport {
         let mut out = Self { level: "error".into(), message: String::new(), source: String::new(), fields: Map::new() };
         for (name, value) in body {
             match name.as_str() {
-                "level" => {
-                    let given = value.as_str().map(str::to_lowercase);
-                    let given = given.as_deref().map(|l| if l == "warning" { "warn" } else { l });
-                    match LEVELS.iter().find(|l| Some(**l) == given) {
-                        Some(level) => out.level = (*level).to_owned(),
-                        None => {
-                            problems.push(FieldError::new("level", format!("must be one of: {}", LEVELS.join(", "))));
-                        }
-                    }
-                }
+                "level" => match value.as_str().and_then(level) {
+                    Some(level) => out.level = level.to_owned(),
+                    None => problems.push(FieldError::new("level", format!("must be one of: {}", LEVELS.join(", ")))),
+                },
                 "message" => out.message = text(value, "message", MAX_MESSAGE, &mut problems).unwrap_or_default(),
                 "source" => out.source = text(value, "source", 200, &mut problems).unwrap_or_default(),
                 "stack_trace" | "url" | "user_agent" => {
@@ -121,7 +115,7 @@ pub async fn system_log_create(
     request: &RequestContext,
     report: &ClientReport,
 ) -> Result<LogEntry, Error> {
-    let (id, why) = (new_id(), on_behalf(me, "client_report", tenant, request));
+    let (id, why) = (new_id(), acting(me, "client_report", tenant, request));
     db.system(&why, async |tx| {
         let mut sql = Sql::new(
             "INSERT INTO system_logs (id, tenant_id, service, level, source, message, fields, request_id, user_id) VALUES (",

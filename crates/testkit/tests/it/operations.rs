@@ -14,7 +14,11 @@ use aisha_telemetry::{
     performance::{Sample, Totals},
     process::Usage,
 };
-use aisha_testkit::{Stack, database::address, switch::Switch};
+use aisha_testkit::{
+    Stack,
+    database::{address, connect},
+    switch::Switch,
+};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 
@@ -185,6 +189,8 @@ async fn the_log_is_read_by_those_it_concerns() {
     for (filter, expected) in [
         ("level=error", vec![&of_a]),
         ("level=warn,error", vec![&of_nobody, &of_a]),
+        ("level=WARNING", vec![&of_nobody]),
+        ("level=Warn,%20ERROR", vec![&of_nobody, &of_a]),
         ("service=frontend&level=info", vec![&of_b]),
         ("service=crm-core", vec![]),
         ("source=Leads", vec![&of_nobody, &of_b, &of_a]),
@@ -281,15 +287,20 @@ async fn percentiles_of_a_window_are_those_of_all_its_requests() {
     ];
     let ten_hours_ago = clock::now() - time::Duration::hours(10);
     let start = ten_hours_ago.replace_time(time::Time::from_hms(ten_hours_ago.hour(), 10, 0).unwrap());
-    for (i, durations) in minutes.iter().enumerate() {
-        let from = start + time::Duration::minutes(i64::try_from(i).unwrap());
-        let mut pending = Pending::new(from);
-        pending.add(vec![sample("/api/slow/{id}", durations)]);
-        // Two workers of one service add up.
-        pending.add(vec![sample("/api/slow/{id}", durations)]);
-        let until = from + time::Duration::minutes(1);
-        db.system(&why(), async |tx| performance_store(tx, service, &pending, until).await).await.unwrap();
-    }
+    // At once: another test rolls up what there is.
+    db.system(&why(), async |tx| {
+        for (i, durations) in minutes.iter().enumerate() {
+            let from = start + time::Duration::minutes(i64::try_from(i).unwrap());
+            let mut pending = Pending::new(from);
+            pending.add(vec![sample("/api/slow/{id}", durations)]);
+            // Two workers of one service add up.
+            pending.add(vec![sample("/api/slow/{id}", durations)]);
+            performance_store(tx, service, &pending, from + time::Duration::minutes(1)).await?;
+        }
+        Ok(())
+    })
+    .await
+    .unwrap();
     let mut all: Vec<u64> = minutes.iter().flatten().chain(minutes.iter().flatten()).copied().collect();
     all.sort_unstable();
     let url = format!("/api/metrics/performance?service={service}&hours=24");
@@ -419,6 +430,82 @@ async fn the_state_of_the_platform_is_what_its_processes_say() {
     stack.sql(&format!("DELETE FROM service_instances WHERE id = '{broken}'")).await;
     recording.stop().await.unwrap();
     root.client.get("/api/system/metrics?tenant_id=x").await.expect(400);
+}
+
+#[actix_web::test]
+async fn a_diagnosis_counts_connections_and_says_how_queries_fare() {
+    // Its own database: other tests open and close connections to theirs.
+    let stack = Stack::events_with(&[("CRM_CORE_ROLES", "api")]).await;
+    let (t, root) = (stack.tenant().await, stack.superadmin().await);
+    let own = stack.own.as_ref().unwrap();
+    let route = format!("/api/{}", name());
+    let mut pending = Pending::new(clock::now() - time::Duration::minutes(2));
+    pending.add(vec![sample(&route, &[3_000_000])]);
+    let db = Db::new(&config(&own.database_url)).unwrap();
+    db.system(&why(), async |tx| performance_store(tx, "crm-core", &pending, clock::now()).await).await.unwrap();
+
+    // A service that is busy with a tenant's affairs, and one that forgot to end its transaction.
+    let (busy, forgetful) = (connect(&own.database_url).await, connect(&own.database_url).await);
+    forgetful.batch_execute("SET application_name = 'forgetful'; BEGIN; SELECT 1").await.unwrap();
+    busy.batch_execute("SET application_name = 'busy'").await.unwrap();
+    let secret = "SELECT pg_sleep(20), 'Ada King''s number'";
+    let running = actix_web::rt::spawn(async move { busy.batch_execute(secret).await });
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let reply = root.client.post("/api/system/diagnostics", json!({})).await.expect(200);
+    let data = reply.data();
+    assert!(data["checks"].as_array().unwrap().len() > 10 && data["status"].is_string(), "what was there stays");
+
+    let connections = &data["connections"];
+    let n = |v: &Value, key: &str| v[key].as_i64().unwrap_or_else(|| panic!("{key}: {v:#}"));
+    let most = stack.count("SELECT current_setting('max_connections')::bigint").await;
+    assert_eq!(n(connections, "max_connections"), most);
+    let sum = ["active", "idle", "idle_in_transaction"].iter().map(|key| n(connections, key)).sum::<i64>();
+    let (total, all) = (n(connections, "total"), n(connections, "server_total"));
+    assert!(sum <= total && total <= all && all <= most, "{connections:#}");
+    let of = |name: &str| {
+        let all = connections["by_application"].as_array().unwrap();
+        all.iter().find(|a| a["application_name"] == name).unwrap_or_else(|| panic!("{name}: {connections:#}")).clone()
+    };
+    assert_eq!((n(&of("busy"), "active"), n(&of("forgetful"), "idle_in_transaction")), (1, 1));
+    assert!(n(&of("crm-core"), "active") >= 1, "the one that asks");
+    let apart: i64 = connections["by_application"].as_array().unwrap().iter().map(|a| n(a, "total")).sum();
+    assert_eq!(apart, total);
+
+    let queries = &data["query_performance"];
+    assert!(n(queries, "running") >= 1, "{queries:#}");
+    assert!((1_000..30_000).contains(&n(queries, "longest_running_ms")), "{queries:#}");
+    assert!(n(queries, "longest_transaction_ms") >= n(queries, "longest_running_ms"), "{queries:#}");
+    assert!(n(queries, "commits") > 0, "{queries:#}");
+    assert!(queries["cache_hit_ratio"].as_f64().is_some_and(|r| (0.0..=1.0).contains(&r)), "{queries:#}");
+    let slowest = &queries["slowest_routes"][0];
+    assert_eq!(
+        (&slowest["route"], &slowest["slow"], &slowest["p95_ms"]),
+        (&json!(route), &json!(true), &json!(3_000.0))
+    );
+    assert_eq!((&queries["last_hour"]["max_ms"], &queries["performance_logging"]), (&json!(3_000.0), &json!(true)));
+    assert!(!reply.text.contains("Ada King") && !reply.text.contains("pg_sleep"), "no text of a query");
+    assert!(!reply.text.contains(&t.id.to_string()), "{}", reply.text);
+    running.abort();
+}
+
+#[actix_web::test]
+async fn switched_off_no_durations_are_kept_and_requests_are_still_counted() {
+    let settings = LogSection { level: "off".into(), performance: false, ..LogSection::default() };
+    let _guard = aisha_telemetry::init("test", &settings);
+    let (stack, service) = (Stack::start().await, name());
+    let series = aisha_telemetry::performance::Series::new(service, "GET", "/api/quiet");
+    let recording = record(service, &address("DATABASE_URL"));
+    for status in [200, 200, 404] {
+        series.record(status, Duration::from_secs(3));
+    }
+    let counted =
+        format!("SELECT coalesce(max(request_count), 0)::bigint FROM service_instances WHERE service = '{service}'");
+    until(&stack, 3, &counted).await;
+    recording.stop().await.unwrap();
+    assert_eq!(stack.count(&format!("SELECT count(*) FROM performance_logs WHERE service = '{service}'")).await, 0);
+    let root = stack.superadmin().await;
+    let said = root.client.post("/api/system/diagnostics", json!({})).await.expect(200).data();
+    assert_eq!(said["query_performance"]["performance_logging"], false);
 }
 
 #[actix_web::test]

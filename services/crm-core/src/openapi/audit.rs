@@ -29,7 +29,7 @@ fn filters() -> [Value; 6] {
     let word = || json!({ "type": "string" });
     let at = || json!({ "type": "string", "description": "RFC 3339, or a day." });
     [
-        query("user_email", "What this user did, and failed sign-ins as this user.", word()),
+        query("user_email", "What this user did, and sign-ins that failed as this user or with this address.", word()),
         query("action", "This action, such as update, USER_LOGIN, PERMISSION_DENIED, export.", word()),
         query("entity_type", "Entries about this record type or table.", word()),
         query("entity_id", "Entries about this record.", json!({ "type": "string", "format": "uuid" })),

@@ -37,7 +37,11 @@ fn filters() -> Vec<Value> {
     let string = || json!({ "type": "string" });
     vec![
         tenant_id_or_all(),
-        query("level", "One or several of debug, info, warn, error, comma-separated.", string()),
+        query(
+            "level",
+            "One or several of debug, info, warn (or warning), error, comma-separated, in any case.",
+            string(),
+        ),
         query("source", "A module or component, with what is within it.", string()),
         query("service", "Such as gateway, crm-core, frontend.", string()),
         query("q", "Text in message, source or fields.", string()),
@@ -67,7 +71,8 @@ fn system_logs(doc: &mut Document) {
     doc.schema(
         "NewSystemLog",
         json!({ "type": "object", "required": ["message"], "properties": {
-            "level": { "type": "string", "enum": LEVELS, "default": "error" },
+            "level": { "type": "string", "default": "error",
+                       "description": "debug, info, warn (or warning) or error, in any case." },
             "message": { "type": "string", "maxLength": 2000 },
             "source": { "type": "string", "maxLength": 200, "description": "The component." },
             "stack_trace": { "type": "string", "maxLength": 10000 },
@@ -127,6 +132,40 @@ fn performance(doc: &mut Document) {
     doc.operation("get", "/api/metrics/performance", list.answers(200, "A page of routes, and all together.", page));
 }
 
+/// The connections of a database, or of one application of it.
+fn connection_counts() -> Value {
+    json!({ "total": integer(), "active": integer(), "idle": integer(), "idle_in_transaction": integer(),
+            "waiting_for_locks": integer() })
+}
+
+fn connections() -> Value {
+    let one = with(json!({ "properties": connection_counts() }), json!({ "application_name": { "type": "string" } }));
+    let more = json!({
+        "server_total": { "type": "integer", "description": "Of all databases of the server." },
+        "max_connections": integer(),
+        "by_application": { "type": "array", "items": one, "description": "The pools of each service." }
+    });
+    let about = "Connections to this database; what those of foreign roles do is not known, only that they are there.";
+    let all = json!({ "type": ["object", "null"], "description": about, "properties": connection_counts() });
+    with(all, more)
+}
+
+fn query_performance() -> Value {
+    let ms = |about: &str| json!({ "type": "integer", "description": about });
+    json!({ "type": ["object", "null"], "description": "How queries fare, without any of their texts.", "properties": {
+        "running": integer(), "longest_running_ms": ms("Of the queries that run now."),
+        "longest_transaction_ms": ms("Of the transactions that are open now."),
+        "counted_since": { "type": ["string", "null"], "format": "date-time",
+                           "description": "When the following were last reset, if ever." },
+        "cache_hit_ratio": { "type": ["number", "null"], "description": "Share of blocks found in the server's memory." },
+        "commits": integer(), "rollbacks": integer(), "deadlocks": integer(), "conflicts": integer(), "rows_read": integer(),
+        "rows_written": integer(), "temporary_files": integer(), "temporary_bytes": integer(),
+        "last_hour": reference("Performance"),
+        "slowest_routes": { "type": "array", "items": reference("Performance"), "description": "Of crm-core's last hour." },
+        "performance_logging": { "type": "boolean", "description": "Whether crm-core keeps how long requests take." }
+    } })
+}
+
 fn system(doc: &mut Document) {
     let status = || json!({ "type": "string", "enum": ["ok", "warn", "fail"] });
     let check = json!({ "type": "object", "properties": {
@@ -135,9 +174,10 @@ fn system(doc: &mut Document) {
     let diagnostics = Operation::new("system_diagnostics", "system", "Check the database and what hangs on it")
         .answers(
             200,
-            "What was found; status is the worst of it.",
+            "What was found; status is the worst of it. Without a database the last two are null.",
             json!({ "type": "object", "properties": {
-            "status": status(), "checks": { "type": "array", "items": check }, "timestamp": time()
+            "status": status(), "checks": { "type": "array", "items": check }, "timestamp": time(),
+            "connections": connections(), "query_performance": query_performance()
         } }),
         );
     doc.operation("post", "/api/system/diagnostics", diagnostics);

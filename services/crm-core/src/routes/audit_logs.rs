@@ -1,13 +1,17 @@
 //! `/api/audit-logs`: what happened in a tenant, to be read and taken out. Nothing here writes or deletes.
 
+use super::system_logs::instant;
 use actix_web::{HttpRequest, web, web::ServiceConfig};
 use aisha_audit::{
     export::{LogExport, export_log},
-    log::{Count, LogQuery, Reach, log_list, log_read},
+    log::{LogQuery, Reach, log_list, log_read},
 };
 use aisha_auth::Action;
 use aisha_crm::care::definition;
-use aisha_db::Db;
+use aisha_db::{
+    Db,
+    record::{Count, value},
+};
 use aisha_http::{
     ApiResult, Caller, csv_download, ok,
     record::{
@@ -18,7 +22,7 @@ use aisha_http::{
 use aisha_kernel::{Error, TenantId, cursor::Cursor};
 use serde_json::json;
 use std::sync::Arc;
-use time::{Date, Duration, OffsetDateTime, Time, format_description::well_known::Rfc3339, macros::format_description};
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 /// Longest text of a filter.
@@ -38,19 +42,11 @@ struct Asked {
     query: LogQuery,
 }
 
-/// A time, or a day: the whole of it.
-fn instant(name: &str, text: &str, end: bool) -> Result<OffsetDateTime, Error> {
-    if let Ok(at) = OffsetDateTime::parse(text, &Rfc3339) {
-        // The end belongs to it.
-        return Ok(if end { at.checked_add(Duration::microseconds(1)).unwrap_or(at) } else { at });
-    }
-    let day = Date::parse(text, format_description!("[year]-[month]-[day]"));
-    day.ok()
-        .and_then(|day| if end { day.next_day() } else { Some(day) })
-        .map(|day| OffsetDateTime::new_utc(day, Time::MIDNIGHT))
-        .ok_or_else(|| {
-            Error::parameter(name, "must be a time such as 2026-11-21T09:30:00Z, or a day such as 2026-11-21")
-        })
+/// The end of a range, which belongs to it: a time, or a day with all of it.
+fn after(name: &str, text: &str) -> Result<OffsetDateTime, Error> {
+    let at = instant(name, text)?;
+    let length = if value::date(text).is_ok() { Duration::DAY } else { Duration::MICROSECOND };
+    Ok(at.checked_add(length).unwrap_or(at))
 }
 
 fn word(name: &str, text: &str) -> Result<String, Error> {
@@ -91,14 +87,11 @@ fn parse(text: &str) -> Result<Asked, Error> {
                 let id = Uuid::parse_str(text.trim());
                 query.entity_id = Some(id.map_err(|_| Error::parameter("entity_id", "must be a UUID"))?);
             }
-            "from" => query.from = Some(instant("from", &text, false)?),
-            "to" => query.before = Some(instant("to", &text, true)?),
+            "from" => query.from = Some(instant("from", &text)?),
+            "to" => query.before = Some(after("to", &text)?),
             "limit" => query.limit = query::number("limit", &text, 1, MAX_LIMIT)?,
             "offset" => query.offset = query::number("offset", &text, 0, MAX_OFFSET)?,
-            "cursor" => {
-                let cursor = Cursor::decode(&text).map_err(|e| Error::parameter("cursor", e.to_string()))?;
-                query.cursor = Some(cursor);
-            }
+            "cursor" => query.cursor = Some(Cursor::decode(&text)?),
             "count" => {
                 query.count = match text.as_str() {
                     "exact" => Count::Exact,

@@ -8,11 +8,12 @@ use aisha_db::Db;
 use aisha_http::{ApiResult, Caller, ok, record::query};
 use aisha_kernel::{Error, clock};
 use aisha_operations::{
+    database::database_at_work,
     diagnosis::{Finding, Status, diagnose, worst},
     instance::instance_list,
-    performance::{PerformanceQuery, SORTS, SlowLimits, performance_list},
+    performance::{Performance, PerformanceQuery, SORTS, SlowLimits, performance_list},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use time::{Duration, format_description::well_known::Rfc3339};
 
 /// Mounts the routes.
@@ -33,7 +34,48 @@ fn now() -> String {
     clock::now().format(&Rfc3339).unwrap_or_default()
 }
 
-async fn diagnostics(caller: Caller, db: web::Data<Db>, bus: web::Data<Bus>, request: HttpRequest) -> ApiResult {
+/// The routes of the last hour that were slowest, and all of them together.
+async fn last_hour(
+    caller: &Caller,
+    db: &Db,
+    slow: SlowLimits,
+    reason: &'static str,
+) -> Result<(Vec<Performance>, Performance), Error> {
+    let to = clock::now();
+    let window = PerformanceQuery {
+        from: to - Duration::hours(1),
+        to,
+        service: Some(crate::NAME.to_owned()),
+        method: None,
+        sort: SORTS[0].1,
+        limit: 5,
+        offset: 0,
+        slow,
+    };
+    let (slowest, _, all) = performance_list(db, &on_behalf(caller, reason, None), &window).await?;
+    Ok((slowest, all))
+}
+
+/// Connections, and how queries fare.
+async fn at_work(caller: &Caller, db: &Db, slow: SlowLimits) -> Result<(Value, Value), Error> {
+    let (connections, queries) = database_at_work(db).await?;
+    let (slowest, all) = last_hour(caller, db, slow, "diagnostics").await?;
+    let mut queries = queries.value();
+    if let Some(map) = queries.as_object_mut() {
+        map.insert("last_hour".into(), json!(all));
+        map.insert("slowest_routes".into(), json!(slowest));
+        map.insert("performance_logging".into(), aisha_telemetry::performance::kept().into());
+    }
+    Ok((connections.value(), queries))
+}
+
+async fn diagnostics(
+    caller: Caller,
+    db: web::Data<Db>,
+    bus: web::Data<Bus>,
+    slow: web::Data<SlowLimits>,
+    request: HttpRequest,
+) -> ApiResult {
     allowed(&caller, &request)?;
     let mut checks = diagnose(&db).await;
     let rabbitmq = async {
@@ -44,25 +86,22 @@ async fn diagnostics(caller: Caller, db: web::Data<Db>, bus: web::Data<Bus>, req
         })
     };
     checks.push(Finding::of("rabbitmq", rabbitmq).await);
-    Ok(ok(json!({ "status": worst(&checks), "checks": checks, "timestamp": now() })))
+    // Without a database the checks say so.
+    let (connections, queries) = at_work(&caller, &db, **slow).await.unwrap_or_default();
+    Ok(ok(json!({
+        "status": worst(&checks),
+        "checks": checks,
+        "connections": connections,
+        "query_performance": queries,
+        "timestamp": now()
+    })))
 }
 
 async fn metrics(caller: Caller, db: web::Data<Db>, slow: web::Data<SlowLimits>, request: HttpRequest) -> ApiResult {
     allowed(&caller, &request)?;
     let why = on_behalf(&caller, "system_metrics", None);
     let services = db.system(&why, async |tx| instance_list(tx).await).await?;
-    let to = clock::now();
-    let window = PerformanceQuery {
-        from: to - Duration::hours(1),
-        to,
-        service: Some(crate::NAME.to_owned()),
-        method: None,
-        sort: SORTS[0].1,
-        limit: 5,
-        offset: 0,
-        slow: **slow,
-    };
-    let (slowest, _, last_hour) = performance_list(&db, &why, &window).await?;
+    let (slowest, last_hour) = last_hour(&caller, &db, **slow, "system_metrics").await?;
     let database = db.server_statistics().await?;
     Ok(ok(json!({
         "timestamp": now(),

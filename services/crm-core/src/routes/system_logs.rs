@@ -1,8 +1,9 @@
 //! `/api/system-logs`: what services and the web application report.
 
 use actix_web::{HttpRequest, http::StatusCode, web, web::ServiceConfig};
+use aisha_audit::export::export_audited;
 use aisha_auth::{Action, Role};
-use aisha_db::{Db, SystemReason};
+use aisha_db::{Db, SystemReason, acting, record::value};
 use aisha_http::{
     ApiResult, Caller, csv_download, ok,
     record::{
@@ -13,11 +14,11 @@ use aisha_http::{
 };
 use aisha_kernel::{Error, TenantId, cursor::Cursor};
 use aisha_operations::system_log::{
-    ClientReport, LEVELS, LogExport, LogFilter, LogPage, Reader, export_record, system_log_create, system_log_list,
+    ClientReport, LEVELS, LogExport, LogFilter, LogPage, Reader, level, system_log_create, system_log_list,
     system_log_read,
 };
 use serde::Serialize;
-use time::{Date, OffsetDateTime, format_description::well_known::Rfc3339, macros::format_description};
+use time::OffsetDateTime;
 
 const RESOURCE: &str = "system_logs";
 
@@ -30,16 +31,13 @@ pub fn routes(cfg: &mut ServiceConfig) {
 
 /// The platform acting for the caller.
 pub(super) fn on_behalf(caller: &Caller, reason: &'static str, tenant: Option<TenantId>) -> SystemReason {
-    let me = caller.identity();
-    let request = caller.context().clone();
-    SystemReason { reason, tenant, user: Some(me.user_id.0), role: Some(me.role), request }
+    acting(caller.identity(), reason, tenant, caller.context())
 }
 
 /// An instant of a parameter: RFC 3339, or a day, which begins at midnight UTC.
 pub(super) fn instant(name: &str, text: &str) -> Result<OffsetDateTime, Error> {
-    let day = || Date::parse(text, format_description!("[year]-[month]-[day]")).ok().map(|d| d.midnight().assume_utc());
-    let parsed = OffsetDateTime::parse(text, &Rfc3339).ok().or_else(day);
-    parsed.ok_or_else(|| Error::parameter(name, "must be a time such as 2026-11-28T09:30:00Z, or a day"))
+    let wrong = |_| Error::parameter(name, "must be a time such as 2026-11-28T09:30:00Z, or a day such as 2026-11-28");
+    value::timestamp(text).map_err(wrong)
 }
 
 /// What the caller may read: a superadmin everything, or the tenant it names; an admin its tenant.
@@ -71,9 +69,8 @@ fn text(name: &str, text: &str, most: usize) -> Result<Option<String>, Error> {
 }
 
 fn levels(given: &str) -> Result<Vec<String>, Error> {
-    let known = |name: &str| LEVELS.iter().find(|l| **l == name.trim().to_lowercase()).map(|l| (*l).to_owned());
     let wrong = || Error::parameter("level", format!("must be some of: {}", LEVELS.join(", ")));
-    given.split(',').map(|name| known(name).ok_or_else(wrong)).collect()
+    given.split(',').map(|name| level(name).map(str::to_owned).ok_or_else(wrong)).collect()
 }
 
 fn wanted(request: &HttpRequest, paged: bool) -> Result<Wanted, Error> {
@@ -96,10 +93,7 @@ fn wanted(request: &HttpRequest, paged: bool) -> Result<Wanted, Error> {
             }
             "limit" if paged => out.limit = query::number("limit", &given, 1, query::MAX_LIMIT)?,
             "offset" if paged => out.offset = query::number("offset", &given, 0, query::MAX_OFFSET)?,
-            "cursor" if paged => {
-                let cursor = Cursor::decode(&given).map_err(|e| Error::parameter("cursor", e.to_string()))?;
-                out.cursor = Some(cursor);
-            }
+            "cursor" if paged => out.cursor = Some(Cursor::decode(&given)?),
             _ => return Err(Error::parameter(name, "is not a parameter of this list")),
         }
     }
@@ -154,7 +148,7 @@ async fn export(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiR
     let reader = reader(&caller, tenant, Action::Export)?;
     let me = caller.identity();
     let of = tenant.or(me.tenant_id);
-    export_record(&db, me, of, caller.context(), request.query_string()).await?;
+    export_audited(&db, me, of, caller.context(), "system_logs", request.query_string()).await?;
     let export = LogExport::new(db.get_ref().clone(), reader, filter);
     Ok(csv_download("system-logs", export, LogExport::next_page).await?)
 }
