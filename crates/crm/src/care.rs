@@ -77,13 +77,7 @@ pub(crate) fn related_types(def: &RecordDef) -> Vec<&'static RecordDef> {
 
 /// The platform working on a tenant's data for somebody who may ask for it.
 pub(crate) fn acting(me: &Principal, cx: &RequestContext, reason: &'static str) -> SystemReason {
-    SystemReason {
-        reason,
-        tenant: Some(me.tenant()),
-        user: Some(me.user().0),
-        role: Some(me.identity().role),
-        request: cx.clone(),
-    }
+    aisha_db::acting(me.identity(), reason, Some(me.tenant()), cx)
 }
 
 pub(crate) fn col<T: Column>(row: &PgRow, index: usize) -> Result<T, Error> {

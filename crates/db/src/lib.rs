@@ -19,6 +19,6 @@ pub mod tx;
 
 pub use pool::DbConfig;
 pub use row::{Column, Day, Decoded, Json, PgRow, Timestamp};
-pub use settings::{RequestContext, SystemReason, archiving, by_index, by_key};
+pub use settings::{RequestContext, SystemReason, acting, archiving, as_login, by_index, by_key};
 pub use sql::{Bind, Sql};
 pub use tx::{Db, SystemTx, TenantTx, Tx};

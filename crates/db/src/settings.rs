@@ -4,7 +4,7 @@
 //! Belongs here: how a principal or a reason becomes settings. Does not belong here: running anything.
 
 use crate::sql::{Bind, Sql};
-use aisha_auth::{AccessLevel, Principal, Role, Scope};
+use aisha_auth::{AccessLevel, Identity, Principal, Role, Scope};
 use aisha_kernel::TenantId;
 
 /// Facts of the request that end up in the audit log.
@@ -110,6 +110,13 @@ pub fn archiving() -> Sql {
     Sql::new("SELECT set_config('app.archiving', 'on', true)")
 }
 
+/// For the rest of a transaction that only looks at what the server's sessions do: the login alone sees those of all services,
+/// and it has a right on no table.
+#[must_use]
+pub fn as_login() -> Sql {
+    Sql::new("SET LOCAL ROLE NONE")
+}
+
 /// For the rest of a transaction that looks for few rows in tables of any size: along the index, whatever the planner
 /// thinks of the length of an array.
 #[must_use]
@@ -139,4 +146,10 @@ pub struct SystemReason {
     pub role: Option<Role>,
     /// The request.
     pub request: RequestContext,
+}
+
+/// The platform acting for somebody who is signed in.
+#[must_use]
+pub fn acting(me: &Identity, reason: &'static str, tenant: Option<TenantId>, request: &RequestContext) -> SystemReason {
+    SystemReason { reason, tenant, user: Some(me.user_id.0), role: Some(me.role), request: request.clone() }
 }

@@ -1,8 +1,8 @@
 //! Small helpers between rows, binds and the types of this crate.
 
-use aisha_auth::Identity;
-use aisha_db::{Bind, Column, PgRow, RequestContext, SystemReason, tx::Rows};
-use aisha_kernel::{Error, TenantId};
+pub(crate) use aisha_db::acting;
+use aisha_db::{Bind, Column, PgRow, tx::Rows};
+use aisha_kernel::Error;
 use uuid::Uuid;
 
 /// The column at `index`; a wrong type is our mistake.
@@ -28,16 +28,6 @@ pub(crate) fn boolean(value: bool) -> Bind {
 /// Cuts what a client sent to what a column takes.
 pub(crate) fn cut(text: Option<&str>, chars: usize) -> Bind {
     Bind::Text(text.map(|t| t.chars().take(chars).collect()), "text")
-}
-
-/// The platform acting for somebody who is signed in.
-pub(crate) fn acting(
-    me: &Identity,
-    reason: &'static str,
-    tenant: Option<TenantId>,
-    cx: &RequestContext,
-) -> SystemReason {
-    SystemReason { reason, tenant, user: Some(me.user_id.0), role: Some(me.role), request: cx.clone() }
 }
 
 /// The id in the only row.

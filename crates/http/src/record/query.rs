@@ -100,7 +100,7 @@ pub fn parse(def: &'static RecordDef, query: &str, trash: bool) -> Result<ListQu
                     })?;
             }
             "cursor" => {
-                let cursor = Cursor::decode(&text).map_err(|e| Error::parameter("cursor", e.to_string()))?;
+                let cursor = Cursor::decode(&text)?;
                 out.list.cursor = Some(cursor);
             }
             "sort" => out.list.sort = Sort::parse(def, &text)?,

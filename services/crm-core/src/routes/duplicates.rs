@@ -48,7 +48,7 @@ async fn groups<R: Record>(caller: Caller, db: web::Data<Db>, request: HttpReque
             "tenant_id" => tenant = Some(TenantId::parse(&text)?),
             "limit" => query.limit = query::number("limit", &text, 1, query::MAX_LIMIT)?,
             "cursor" => {
-                let cursor = Cursor::decode(&text).map_err(|e| Error::parameter("cursor", e.to_string()))?;
+                let cursor = Cursor::decode(&text).map_err(Error::from)?;
                 query.cursor = Some(cursor);
             }
             "by" => {

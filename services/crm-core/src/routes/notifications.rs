@@ -50,7 +50,7 @@ async fn list(caller: Caller, db: web::Data<Db>, request: HttpRequest) -> ApiRes
             "limit" => limit = query::number("limit", &text, 1, query::MAX_LIMIT)?,
             "offset" => offset = query::number("offset", &text, 0, query::MAX_OFFSET)?,
             "cursor" => {
-                cursor = Some(Cursor::decode(&text).map_err(|e| Error::parameter("cursor", e.to_string()))?);
+                cursor = Some(Cursor::decode(&text).map_err(Error::from)?);
             }
             "is_read" => {
                 let flag = text.parse().map_err(|_| Error::parameter("is_read", "must be true or false"))?;
