@@ -5,6 +5,7 @@ use crate::{
     checks::{self, Event},
     faults::Outcome,
     follow,
+    person::{PAUSE, Said},
     receivers::{Manner, Subscription},
     report::Facts,
     scene::Scene,
@@ -146,12 +147,21 @@ async fn mend(scene: &Scene, subscription: &Subscription) -> anyhow::Result<()> 
     let admin = &scene.tenant_of(subscription)?.admin;
     let path = format!("/api/webhooks/{}", subscription.id);
     if subscription.manner != Manner::Gone {
-        let page =
-            admin.insist("GET", &format!("{path}/deliveries?state=pending&limit=1"), None, PATIENCE).await?.data();
-        if let Some(id) = page["deliveries"][0]["id"].as_str() {
-            admin.insist("POST", &format!("{path}/deliveries/{id}/resend"), None, PATIENCE).await?;
+        let (pending, end) = (format!("{path}/deliveries?state=pending&limit=1"), Instant::now() + PATIENCE);
+        loop {
+            let page = admin.insist("GET", &pending, None, PATIENCE).await?.data();
+            let Some(id) = page["deliveries"][0]["id"].as_str() else { return Ok(()) };
+            // The delivery is the key as well: asked twice, it is sent anew once.
+            match admin.once("POST", &format!("{path}/deliveries/{id}/resend"), Some(id), None).await {
+                Said::Done(_) => return Ok(()),
+                // A sender has taken it in between.
+                Said::Refused(why) if !why.starts_with("409") => bail!("{id} cannot be sent anew: {why}"),
+                Said::Refused(why) | Said::Nothing(why) if Instant::now() > end => {
+                    bail!("{id} was not sent anew: {why}")
+                }
+                _ => sleep(PAUSE).await,
+            }
         }
-        return Ok(());
     }
     let before = admin.insist("GET", &path, None, PATIENCE).await?.data();
     if before["is_active"] != false || before["disabled_reason"] != "gone" {

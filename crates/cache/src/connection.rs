@@ -15,10 +15,9 @@ use std::{
 };
 use tokio::time::{self, Instant};
 
-const RESPONSE_TIMEOUT: Duration = Duration::from_millis(250);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A call as a whole, connecting included.
-const CALL_TIMEOUT: Duration = Duration::from_millis(1100);
+/// What a call as a whole, connecting included, may take longer than an answer.
+const MORE_FOR_A_CALL: Duration = Duration::from_millis(850);
 /// After a call ran into its time limit, the others fail at once for this long: with a Redis that swallows packets,
 /// every request would otherwise wait out the limit.
 const PAUSE_AFTER_TIMEOUT: Duration = Duration::from_millis(500);
@@ -50,6 +49,7 @@ impl From<CacheError> for aisha_kernel::Error {
 #[derive(Clone)]
 pub struct Cache {
     manager: ConnectionManager,
+    call_timeout: Duration,
     pause: Arc<Pause>,
 }
 
@@ -60,16 +60,17 @@ impl fmt::Debug for Cache {
 }
 
 impl Cache {
-    /// A handle that connects when first used; must be called inside a Tokio runtime.
-    pub fn connect_lazy(url: &str) -> Result<Self, CacheError> {
+    /// A handle that connects when first used and waits this long for an answer; must be called inside a Tokio runtime.
+    pub fn connect_lazy(url: &str, response_timeout: Duration) -> Result<Self, CacheError> {
         let client = Client::open(url).map_err(|_| CacheError::Url)?;
         let config = ConnectionManagerConfig::new()
-            .set_response_timeout(Some(RESPONSE_TIMEOUT))
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(response_timeout))
+            .set_connection_timeout(Some(CONNECT_TIMEOUT.max(response_timeout)))
             // A failed attempt fails the calls that wait for it; the next call makes the next attempt.
             .set_number_of_retries(0);
         let manager = ConnectionManager::new_lazy_with_config(client, config).map_err(|_| CacheError::Url)?;
-        Ok(Self { manager, pause: Arc::new(Pause::new()) })
+        let call_timeout = response_timeout.saturating_add(MORE_FOR_A_CALL);
+        Ok(Self { manager, call_timeout, pause: Arc::new(Pause::new()) })
     }
 
     /// Asks Redis whether it is there.
@@ -102,7 +103,7 @@ impl Cache {
                 other => other,
             }
         };
-        match time::timeout(CALL_TIMEOUT, tries).await {
+        match time::timeout(self.call_timeout, tries).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(e)) if e.is_timeout() => Err(self.timed_out()),
             Ok(Err(e)) if is_broken(&e) => Err(CacheError::Unreachable(e)),

@@ -13,6 +13,10 @@ use std::{
 use tokio::time::sleep;
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// What the services wait for an answer unless told otherwise.
+const USUAL: Duration = Duration::from_millis(250);
+/// For tests that need every answer, however busy the machine is.
+const PATIENT: Duration = Duration::from_secs(5);
 
 struct Redis {
     port: u16,
@@ -21,20 +25,33 @@ struct Redis {
 
 impl Redis {
     async fn start() -> Self {
-        let port = free_port();
-        Self::start_on(port).await
+        // Another process may have taken the port since it was free.
+        for _ in 0..5 {
+            if let Some(redis) = Self::try_start_on(free_port()).await {
+                return redis;
+            }
+        }
+        panic!("redis-server does not start");
     }
 
     async fn start_on(port: u16) -> Self {
+        Self::try_start_on(port).await.expect("the port is free")
+    }
+
+    /// Nothing where the server ends by itself.
+    async fn try_start_on(port: u16) -> Option<Self> {
         let process = Command::new("redis-server")
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"])
             .stdout(Stdio::null())
             .spawn()
             .expect("redis-server is installed");
-        let redis = Self { port, process };
+        let mut redis = Self { port, process };
         for _ in 0..200 {
+            if redis.process.try_wait().expect("asked").is_some() {
+                return None;
+            }
             if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return redis;
+                return Some(redis);
             }
             sleep(Duration::from_millis(25)).await;
         }
@@ -42,7 +59,7 @@ impl Redis {
     }
 
     fn cache(&self) -> Cache {
-        Cache::connect_lazy(&format!("redis://127.0.0.1:{}", self.port)).expect("url")
+        Cache::connect_lazy(&format!("redis://127.0.0.1:{}", self.port), PATIENT).expect("url")
     }
 }
 
@@ -81,11 +98,11 @@ async fn the_limit_is_exact_across_connections() {
 #[tokio::test]
 async fn a_window_starts_with_its_first_request_and_ends() {
     let redis = Redis::start().await;
-    let (limit, key, window) = (RateLimit::new(redis.cache()), key(), Duration::from_millis(400));
+    let (limit, key, window) = (RateLimit::new(redis.cache()), key(), Duration::from_secs(2));
     assert!(limit.check(&key, 1, window).await.expect("decision").allowed);
     sleep(Duration::from_millis(200)).await;
     let refused = limit.check(&key, 1, window).await.expect("decision");
-    assert!(!refused.allowed && refused.retry_after <= Duration::from_millis(200), "{refused:?}");
+    assert!(!refused.allowed && refused.retry_after <= Duration::from_millis(1800), "{refused:?}");
     sleep(refused.retry_after + Duration::from_millis(20)).await;
     assert!(limit.check(&key, 1, window).await.expect("decision").allowed);
 }
@@ -134,7 +151,8 @@ async fn an_outage_fails_fast_and_ends_by_itself() {
         let started = Instant::now();
         let error = limit.check(&key, 9, MINUTE).await.expect_err("away");
         assert!(matches!(error, CacheError::Unreachable(_)), "{error:?}");
-        assert!(started.elapsed() < Duration::from_millis(250), "{:?}", started.elapsed());
+        // Long before the time for an answer is over: a refused connection is noticed as such.
+        assert!(started.elapsed() < Duration::from_millis(900), "{:?}", started.elapsed());
         sleep(Duration::from_millis(20)).await;
     }
     let error: aisha_kernel::Error = cache.ping().await.expect_err("away").into();
@@ -160,17 +178,17 @@ async fn a_silent_redis_costs_one_wait_not_one_each() {
     // Accepts connections and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").expect("port");
     let port = listener.local_addr().expect("address").port();
-    let cache = Cache::connect_lazy(&format!("redis://127.0.0.1:{port}")).expect("url");
+    let cache = Cache::connect_lazy(&format!("redis://127.0.0.1:{port}"), USUAL).expect("url");
     let started = Instant::now();
     assert!(matches!(cache.ping().await.expect_err("silent"), CacheError::TimedOut | CacheError::Unreachable(_)));
-    assert!(started.elapsed() < Duration::from_millis(1500), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
     let started = Instant::now();
     assert!(cache.ping().await.is_err());
-    assert!(started.elapsed() < Duration::from_millis(50), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_millis(200), "{:?}", started.elapsed());
 }
 
 #[tokio::test]
 async fn a_wrong_url_is_refused_without_showing_it() {
-    let error = Cache::connect_lazy("nonsense://user:pw@host").expect_err("refused");
+    let error = Cache::connect_lazy("nonsense://user:pw@host", USUAL).expect_err("refused");
     assert!(!error.to_string().contains("pw"));
 }

@@ -45,7 +45,8 @@ async fn checks_run_together_and_not_for_ever() {
     };
     let started = std::time::Instant::now();
     let readiness = Readiness::of(&[slow("a"), slow("b"), slow("c")]).await;
-    assert!(started.elapsed() < Duration::from_millis(1900));
+    // One after the other would be three seconds.
+    assert!(started.elapsed() < Duration::from_millis(2900));
     assert_eq!(readiness.degraded, ["a", "b", "c"]);
     assert_eq!(readiness.checks["a"], "no answer within 1 s");
 }

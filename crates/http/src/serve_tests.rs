@@ -1,12 +1,17 @@
 use super::*;
 use actix_web::{HttpResponse, web};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, sleep, timeout},
 };
 
+/// Whether a request has come as far as its handler.
+static IN_SLOW: AtomicBool = AtomicBool::new(false);
+
 async fn slow() -> HttpResponse {
+    IN_SLOW.store(true, Ordering::SeqCst);
     sleep(Duration::from_millis(400)).await;
     HttpResponse::Ok().body("done")
 }
@@ -34,7 +39,9 @@ async fn stopping_lets_requests_finish_and_does_not_wait_for_idle_connections() 
     assert!(idle.read(&mut buffer).await.expect("read") > 0);
     let mut busy = TcpStream::connect(server.address()).await.expect("connect");
     busy.write_all(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await.expect("write");
-    sleep(Duration::from_millis(100)).await;
+    while !IN_SLOW.load(Ordering::SeqCst) {
+        sleep(Duration::from_millis(5)).await;
+    }
     let (address, started) = (server.address(), Instant::now());
     let reader = tokio::spawn(async move {
         let mut text = String::new();

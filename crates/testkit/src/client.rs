@@ -1,15 +1,61 @@
 //! A client that acts as one person.
 
+use aisha_auth::{Identity, token::InternalSigner};
 use awc::http::{Method, StatusCode, header::HeaderMap};
 use serde_json::Value;
-use std::time::Duration;
+use std::{
+    cell::RefCell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+/// An internal token lives for two minutes, and a test may take longer: one of this age is replaced, as the gateway does.
+const MINT_AFTER: Duration = Duration::from_secs(60);
 
 /// Sends requests with one credential.
 #[derive(Clone)]
 pub struct Client {
-    pub(crate) base: String,
-    pub(crate) credential: Option<(&'static str, String)>,
+    base: String,
+    credential: Option<Credential>,
     http: awc::Client,
+}
+
+#[derive(Clone)]
+enum Credential {
+    Fixed(&'static str, String),
+    Internal(Rc<Internal>),
+}
+
+impl Credential {
+    fn header(&self) -> (&str, String) {
+        match self {
+            Self::Fixed(name, value) => (name, value.clone()),
+            Self::Internal(internal) => ("x-internal-token", internal.token()),
+        }
+    }
+}
+
+/// Whom the gateway would vouch for, towards which service.
+struct Internal {
+    signer: Arc<InternalSigner>,
+    identity: Identity,
+    service: String,
+    minted: RefCell<Option<(Instant, String)>>,
+}
+
+impl Internal {
+    fn token(&self) -> String {
+        let mut minted = self.minted.borrow_mut();
+        if let Some((at, token)) = &*minted
+            && at.elapsed() < MINT_AFTER
+        {
+            return token.clone();
+        }
+        let token = self.signer.mint(&self.identity, &self.service).unwrap();
+        *minted = Some((Instant::now(), token.clone()));
+        token
+    }
 }
 
 /// An answer, read whole.
@@ -75,20 +121,27 @@ impl Client {
     /// A client without a credential.
     #[must_use]
     pub fn anonymous(base: &str) -> Self {
-        let http = awc::Client::builder().timeout(Duration::from_secs(60)).disable_redirects().finish();
+        let http = awc::Client::builder().timeout(Duration::from_secs(300)).disable_redirects().finish();
         Self { base: base.to_owned(), credential: None, http }
     }
 
     /// The same client with a credential header.
     #[must_use]
     pub fn with(&self, name: &'static str, value: impl Into<String>) -> Self {
-        Self { credential: Some((name, value.into())), ..self.clone() }
+        Self { credential: Some(Credential::Fixed(name, value.into())), ..self.clone() }
+    }
+
+    /// A client with the token that the gateway would show to a service, always a fresh one.
+    pub(crate) fn internal(base: &str, signer: &Arc<InternalSigner>, service: &str, identity: &Identity) -> Self {
+        let (signer, identity, service) = (Arc::clone(signer), identity.clone(), service.to_owned());
+        let internal = Internal { signer, identity, service, minted: RefCell::default() };
+        Self { credential: Some(Credential::Internal(Rc::new(internal))), ..Self::anonymous(base) }
     }
 
     /// Base URL and credential header, for a request that is written byte by byte.
     #[must_use]
-    pub fn raw(&self) -> (&str, Option<(&str, &str)>) {
-        (&self.base, self.credential.as_ref().map(|(name, value)| (*name, value.as_str())))
+    pub fn raw(&self) -> (&str, Option<(&str, String)>) {
+        (&self.base, self.credential.as_ref().map(Credential::header))
     }
 
     /// Sends a request with any headers and body.
@@ -109,8 +162,8 @@ impl Client {
     ) -> Result<Reply, String> {
         let method = Method::from_bytes(method.as_bytes()).unwrap();
         let mut request = self.http.request(method, format!("{}{path}", self.base));
-        if let Some((name, value)) = &self.credential {
-            request = request.insert_header((*name, value.as_str()));
+        if let Some(credential) = &self.credential {
+            request = request.insert_header(credential.header());
         }
         for (name, value) in headers {
             request = request.insert_header((*name, *value));

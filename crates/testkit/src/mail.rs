@@ -1,5 +1,6 @@
 //! What mail arrives at: a folder of files, or a mail server that can be slow, refuse or be down.
 
+use crate::switch::reserve;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
@@ -7,7 +8,7 @@ use std::{
 };
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
     time::sleep,
 };
@@ -125,6 +126,8 @@ pub struct MailServer {
     post: Arc<Mutex<Post>>,
     behaviour: Arc<Mutex<Behaviour>>,
     listener: Option<JoinHandle<()>>,
+    /// Keeps the port while it is down.
+    reserved: Option<TcpSocket>,
 }
 
 impl MailServer {
@@ -133,7 +136,7 @@ impl MailServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let behaviour = Arc::new(Mutex::new(Behaviour::Accept));
-        let mut server = Self { port, post: Arc::default(), behaviour, listener: None };
+        let mut server = Self { port, post: Arc::default(), behaviour, listener: None, reserved: None };
         server.serve(listener);
         server
     }
@@ -154,12 +157,13 @@ impl MailServer {
         if let Some(task) = self.listener.take() {
             task.abort();
             let _ = task.await;
+            self.reserved = Some(reserve(self.port));
         }
     }
 
     /// Listens again.
     pub async fn up(&mut self) {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        let listener = self.reserved.take().unwrap().listen(1024).unwrap();
         self.serve(listener);
     }
 

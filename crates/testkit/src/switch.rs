@@ -2,7 +2,7 @@
 //! new ones, as a stopped server does.
 
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::watch,
 };
 
@@ -12,6 +12,8 @@ pub struct Switch {
     target: String,
     cut: watch::Sender<u64>,
     listener: Option<tokio::task::JoinHandle<()>>,
+    /// Keeps the port while the wire is cut.
+    reserved: Option<TcpSocket>,
 }
 
 impl Switch {
@@ -21,7 +23,8 @@ impl Switch {
         let target = authority.split('/').next().unwrap().to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let mut switch = Self { port, target: target.clone(), cut: watch::channel(0).0, listener: None };
+        let mut switch =
+            Self { port, target: target.clone(), cut: watch::channel(0).0, listener: None, reserved: None };
         switch.serve(listener);
         (switch, url.replace(&target, &format!("127.0.0.1:{port}")))
     }
@@ -48,13 +51,22 @@ impl Switch {
         if let Some(task) = self.listener.take() {
             task.abort();
             let _ = task.await;
+            self.reserved = Some(reserve(self.port));
         }
         self.cut.send_modify(|n| *n += 1);
     }
 
     /// Joins it again.
     pub async fn on(&mut self) {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.unwrap();
+        let listener = self.reserved.take().unwrap().listen(1024).unwrap();
         self.serve(listener);
     }
+}
+
+/// Holds a port that nobody listens on any more: connections are refused, and no other test is given it.
+pub(crate) fn reserve(port: u16) -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], port).into()).unwrap();
+    socket
 }

@@ -77,7 +77,7 @@ impl Worker {
     /// # Errors
     /// When a URL cannot be read.
     pub fn new(shared: &Arc<Shared>) -> anyhow::Result<Self> {
-        let cache = Cache::connect_lazy(shared.config.redis.url.expose_secret())?;
+        let cache = Cache::connect_lazy(shared.config.redis.url.expose_secret(), shared.config.redis.timeout)?;
         Ok(Self {
             shared: Arc::clone(shared),
             db: Db::new(&shared.db_config())?,

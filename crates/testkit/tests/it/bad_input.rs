@@ -170,7 +170,15 @@ async fn bodies_that_are_no_json_object() {
     }
 }
 
-/// Sends a request byte by byte and returns the beginning of the answer.
+/// Whether all that an answer's head announces is there.
+fn is_whole(answer: &str) -> bool {
+    let Some((head, body)) = answer.split_once("\r\n\r\n") else { return false };
+    let head = head.to_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    length.is_some_and(|length| body.len() >= length)
+}
+
+/// Sends a request byte by byte and returns the answer, as much of it as comes.
 async fn raw(me: &Client, path: &str, framing: &str, chunk: &[u8], times: usize) -> String {
     let (base, credential) = me.raw();
     let (name, value) = credential.unwrap();
@@ -185,9 +193,14 @@ async fn raw(me: &Client, path: &str, framing: &str, chunk: &[u8], times: usize)
             break;
         }
     }
-    let mut answer = vec![0; 4096];
-    let n = socket.read(&mut answer).await.unwrap();
-    String::from_utf8_lossy(&answer[..n]).into_owned()
+    // The answer may come in pieces. After it the connection may be reset, or stay open for the rest of a body.
+    let (mut answer, mut piece) = (String::new(), vec![0; 4096]);
+    while !is_whole(&answer)
+        && let Ok(n @ 1..) = socket.read(&mut piece).await
+    {
+        answer += &String::from_utf8_lossy(&piece[..n]);
+    }
+    answer
 }
 
 #[actix_web::test]

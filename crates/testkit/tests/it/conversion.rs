@@ -323,7 +323,7 @@ async fn a_thousand_activities_follow_and_come_back() {
     };
     let started = std::time::Instant::now();
     convert(me, lead, json!({})).await.expect(200);
-    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 60, "{:?}", started.elapsed());
     assert_eq!((stack.count(&of("lead")).await, stack.count(&of("contact")).await), (0, 1000));
     let events = format!(
         "SELECT count(*) FROM event_outbox WHERE tenant_id = '{}' AND event = 'activity.updated' \

