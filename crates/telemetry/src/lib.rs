@@ -37,8 +37,8 @@ impl Drop for Guard {
 }
 
 /// Sets up logs (stdout, and [`records`] for whoever stores them), metrics and, when an OTLP endpoint is configured,
-/// traces; says whether durations are kept. Never keeps a service from starting: what cannot be set up is reported in the log. A second call in one
-/// process changes nothing, so tests may each call it.
+/// traces; says whether durations are kept. Never keeps a service from starting: what cannot be set up is reported in the
+/// log. A second call in one process changes nothing, so tests may each call it.
 pub fn init(service_name: &str, settings: &LogSection) -> Guard {
     prometheus::install();
     let (filter, bad_filter) = filter::parse(&settings.level);
